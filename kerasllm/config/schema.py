@@ -1,0 +1,149 @@
+"""What can a run be told? The typed, frozen sections of a configuration; no TensorFlow here."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION: Literal[1] = 1  # of run.yaml; raised when an old file can no longer be read as it is
+
+
+class Section(BaseModel):
+    """A frozen group of settings; a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tokenizer(Section):
+    """How text becomes token ids."""
+
+    kind: Literal["wordpiece", "sentencepiece"] = "wordpiece"
+    vocab_size: int = Field(8192, ge=300)  # 300: the bytes and the control symbols fit
+    lowercase: bool = True  # WordPiece only: NFKC case folding and accents off, as in BERT uncased
+
+
+class Data(Section):
+    """Where documents, sentences, texts and labels stand in the input."""
+
+    document_boundary: Literal["doc_marker", "blank_line", "heading", "file"] = "doc_marker"
+    text_field: str = "text"  # of .jsonl corpora
+    held_out_share: float = Field(0.05, ge=0, lt=1)  # of the documents, chosen by a hash of their text
+    shard_megabytes: int = Field(64, ge=1)
+    text_column: str = "text"  # of labelled .tsv files
+    label_column: str = "label"
+    labels: tuple[str, ...] = ()  # in the order of the output probabilities
+    language: str = "en, zh"  # for the model card only
+
+
+class Backbone(Section):
+    """The transformer; the defaults are BERT's."""
+
+    architecture: Literal["bert", "gpt"] = "bert"
+    num_layers: int = Field(4, ge=1)
+    hidden_dim: int = Field(256, ge=8)
+    num_heads: int = Field(4, ge=1)
+    num_key_value_heads: int | None = None  # None: as many as num_heads
+    intermediate_dim: int | None = None  # None: 4 x hidden_dim
+    max_length: int = Field(512, ge=8)  # tokens; rows of the position table
+    num_token_types: int = Field(2, ge=0)  # 0: no token-type embedding
+    positions: Literal["learned", "sinusoidal", "rotary"] = "learned"
+    norm_order: Literal["post", "pre"] = "post"
+    norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    norm_epsilon: float = 1e-12
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
+    use_bias: bool = True
+    dropout: float = Field(0.1, ge=0, lt=1)  # on embeddings and residual branches
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_dim % self.num_heads:
+            raise ValueError(f"hidden_dim={self.hidden_dim} is not a multiple of num_heads={self.num_heads}")
+        key_value_heads = self.num_key_value_heads or self.num_heads
+        if self.num_heads % key_value_heads:
+            raise ValueError(f"num_heads={self.num_heads} is not a multiple of num_key_value_heads={key_value_heads}")
+        return self
+
+
+class Objective(Section):
+    """What the model learns to predict, and how much each head counts."""
+
+    task: Literal["bert_pretraining", "gpt_pretraining", "text_classification"] = "bert_pretraining"
+    mask_share: float = Field(0.15, gt=0, lt=1)  # of the real tokens of a row (Devlin et al. 2019)
+    whole_word: bool = False  # mask all pieces of a word together
+    masked_lm_weight: float = 1.0
+    next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
+    classifier_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Optimizer(Section):
+    """AdamW and its schedule."""
+
+    name: Literal["adamw"] = "adamw"
+    peak_learning_rate: float = Field(1e-4, gt=0)
+    warmup_share: float = Field(0.1, ge=0, le=1)  # of all steps, linear from 0
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    final_share: float = Field(0.0, ge=0, le=1)  # of the peak, reached at the last step
+    weight_decay: float = Field(0.01, ge=0)  # decoupled; never on norms and biases
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-6
+    clip_norm: float | None = Field(1.0, gt=0)  # of the global gradient; None: no clipping
+
+
+class Train(Section):
+    """How long, in what pieces, and what is kept."""
+
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    global_batch: int = Field(32, ge=1)  # rows of one optimizer step, over all replicas and accumulations
+    accumulation: int = Field(1, ge=1)  # slices of a replica's rows, computed one after another
+    sequence_length: int = Field(128, ge=8)  # tokens a row
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    strategy: Literal["one_device", "mirrored", "multi_worker_mirrored", "tpu"] = "one_device"
+    log_every: int = Field(10, ge=1)  # steps
+    evaluate_every: int = Field(200, ge=1)  # steps
+    evaluation_rows: int = Field(512, ge=1)  # at most, of the held-out part
+    checkpoint_every: int = Field(200, ge=1)  # steps
+    keep_newest: int = Field(2, ge=1)  # checkpoints, beside the best one
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("exactly one of steps and epochs must be given")
+        if self.global_batch % self.accumulation:
+            raise ValueError(f"global_batch={self.global_batch} is not a multiple of accumulation={self.accumulation}")
+        return self
+
+
+class Export(Section):
+    """What the SavedModel accepts."""
+
+    sequence_length: int = Field(128, ge=8)  # tokens a text is cut to
+
+
+class Run(Section):
+    """Everything that is computed; with the data and the seed it determines the result."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    seed: int = 1
+    tokenizer: Tokenizer = Tokenizer()
+    data: Data = Data()
+    backbone: Backbone = Backbone()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    train: Train = Train(steps=1000)
+    export: Export = Export()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.train.sequence_length > self.backbone.max_length:
+            raise ValueError(
+                f"train.sequence_length={self.train.sequence_length} exceeds "
+                f"backbone.max_length={self.backbone.max_length}"
+            )
+        if self.export.sequence_length > self.backbone.max_length:
+            raise ValueError(
+                f"export.sequence_length={self.export.sequence_length} exceeds "
+                f"backbone.max_length={self.backbone.max_length}"
+            )
+        return self
