@@ -1,0 +1,49 @@
+"""Which flags do all programs share? --config, --set and --workdir, and how they become a run."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from kerasllm.config import Run, load_run
+from kerasllm.errors import KerasLLMError
+
+
+def define_run_flags(config_default: str | None = None) -> None:
+    """Defines --config and --set, which say what is computed."""
+    flags.DEFINE_string("config", config_default, "YAML file that says what is computed.")
+    flags.DEFINE_multi_string("set", [], "Override of one setting, section.key=value; may be repeated.")
+
+
+def define_machine_flags() -> None:
+    """Defines --num_devices and --num_threads, which say how much of the machine is used."""
+    flags.DEFINE_integer("num_devices", 0, "Devices of the mirrored strategy; 0: all there are.", lower_bound=0)
+    flags.DEFINE_integer("num_threads", 0, "Threads of one operation; 0: as many as cores.", lower_bound=0)
+
+
+def run_from_flags() -> Run:
+    """The run that --config and --set describe.
+
+    Raises:
+      ConfigError: as `load_run` does.
+    """
+    return load_run(flags.FLAGS.config, flags.FLAGS.set)
+
+
+def run_program(main: Callable[[], Any]) -> None:
+    """Parses flags, calls `main`, and turns an error of ours into one clear line and exit code 1."""
+
+    def body(argv: list[str]) -> None:
+        if len(argv) > 1:
+            print(f"{Path(argv[0]).name}: unexpected argument {argv[1]!r}. Flags start with --.", file=sys.stderr)
+            sys.exit(2)
+        logging.set_verbosity(logging.INFO)
+        try:
+            main()
+        except KerasLLMError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(body)
