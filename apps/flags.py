@@ -1,4 +1,4 @@
-"""Which flags do all programs share? --config, --set and --workdir, and how they become a run."""
+"""Which flags do all programs share, and what happens around a program's main? No TensorFlow here: --help is quick."""
 
 import sys
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from kerasllm.config import Run, load_run
 from kerasllm.errors import KerasLLMError
 
 
-def define_run_flags(config_default: str | None = None) -> None:
+def define_run_flags() -> None:
     """Defines --config and --set, which say what is computed."""
-    flags.DEFINE_string("config", config_default, "YAML file that says what is computed.")
+    flags.DEFINE_string("config", None, "YAML file that says what is computed; without it the defaults hold.")
     flags.DEFINE_multi_string("set", [], "Override of one setting, section.key=value; may be repeated.")
 
 
@@ -46,4 +46,6 @@ def run_program(main: Callable[[], Any]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
+    for flag in flags.FLAGS.flags_by_module_dict().get(__name__, ()):  # --help shows the main module's flags only
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(body)

@@ -13,26 +13,18 @@ from kerasllm.config.schema import Run
 from kerasllm.errors import ConfigError
 
 
-def load_run(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Run:
+def load_run(path: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Run:
     """Reads a run from YAML and applies `section.key=value` overrides, each value itself YAML.
+
+    Without a path the defaults hold, and the overrides on top of them.
 
     Raises:
       ConfigError: the file is missing or not YAML, or a key or value is not one that the schema knows.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot read the configuration ({error}). Give a YAML file with --config."
-        ) from error
-    tree = _parse(text, str(path))
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of sections, this is a {type(tree).__name__}.")
+    tree = {} if path is None else _read(path)
     for override in overrides:
         _apply(tree, override)
-    return make_run(tree, source=str(path))
+    return make_run(tree, source="--set" if path is None else str(path))
 
 
 def make_run(tree: Mapping[str, Any], source: str = "the configuration") -> Run:
@@ -56,6 +48,17 @@ def differences(old: Run, new: Run) -> list[str]:
     """One line `section.key: old -> new` for each setting in which two runs differ."""
     before, after = (_flatten(run.model_dump(mode="json")) for run in (old, new))
     return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in after if before.get(key) != after.get(key)]
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the configuration ({error}). Give a YAML file.") from error
+    tree = _parse(text, str(path))
+    if not isinstance(tree, dict | None):
+        raise ConfigError(f"{path}: a configuration is a mapping of sections, this is a {type(tree).__name__}.")
+    return tree or {}
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
