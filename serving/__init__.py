@@ -1,0 +1,1 @@
+"""Everything between a trained workdir and an answer over the network."""

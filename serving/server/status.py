@@ -1,0 +1,41 @@
+"""How does the server say no? One error that carries a canonical status code and the text for the client."""
+
+from enum import IntEnum
+
+from kerasllm.errors import ServingError
+
+
+class Code(IntEnum):
+    """The canonical codes that TensorFlow and gRPC share."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class StatusError(ServingError):
+    """A request, or the load of a model, that ends in a status other than OK."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> StatusError:
+    """The status of a request that can never succeed as it is."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
