@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
@@ -41,18 +42,13 @@ def serve() -> None:
             "Give --model_base_path or --model_config_file."
         )
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     from serving.server.core import ServerCore
     from serving.server.services import start_server
     from serving.server.versions import Models
 
-    models = Models(_model_configs())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: (stop.set(), models.request_stop()))
-    if stop.is_set():
-        return
+    models = Models(_model_configs(), stop)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -61,6 +57,11 @@ def serve() -> None:
         stop.wait()
         server.stop(FLAGS.shutdown_grace_seconds).wait()
     models.close()
+
+
+def _on_termination(act: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: act())
 
 
 def _model_configs() -> "list[ModelConfig]":

@@ -180,7 +180,8 @@ def _predict_feeds(signature: meta_graph_pb2.SignatureDef, inputs: Any) -> list[
             raise invalid(f"tensor parsing error: {alias}") from error
     if sent - known:
         raise invalid(
-            f"Inputs contains invalid name. Used request inputs: {_joined(sent & known)}, request input: {_joined(sent)}"
+            f"Inputs contains invalid name. Used request inputs: {_joined(sent & known)}, "
+            f"request input: {_joined(sent)}"
         )
     return feeds
 

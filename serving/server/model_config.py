@@ -50,9 +50,7 @@ def _model_config(config: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if config.HasField("logging_config"):
         raise invalid("No request-logger-creator provided.")
     if config.version_labels:
-        raise StatusError(
-            Code.UNIMPLEMENTED, f"Model {config.name}: version_labels are not offered by this server yet."
-        )
+        raise StatusError(Code.UNIMPLEMENTED, f"Model {config.name}: this server offers no version_labels yet.")
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":

@@ -12,7 +12,7 @@ from kerasllm.errors import ServingError
 from serving.server.core import ServerCore
 from serving.server.status import Code, StatusError
 
-MAX_MESSAGE_CHARACTERS = 1024  # of an error, as in the stock server
+MAX_MESSAGE_BYTES = 1024  # of an error, as in the stock server
 Response = TypeVar("Response")
 
 
@@ -55,9 +55,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Refused: start the server again with the new configuration."""
-        _refuse(
-            context, "HandleReloadConfigRequest is not offered by this server; start it with the new configuration."
-        )
+        _refuse(context, "HandleReloadConfigRequest is not offered by this server; start it anew with the new file.")
 
 
 def start_server(core: ServerCore, host: str, port: int, max_threads: int) -> tuple[grpc.Server, int]:
@@ -102,7 +100,7 @@ def _refuse(context: grpc.ServicerContext, message: str) -> NoReturn:
 
 def _abort(context: grpc.ServicerContext, error: StatusError) -> NoReturn:
     message = error.message
-    if len(message) > MAX_MESSAGE_CHARACTERS:
-        message = message[:MAX_MESSAGE_CHARACTERS] + "...TRUNCATED"
+    if len(message.encode()) > MAX_MESSAGE_BYTES:
+        message = message.encode()[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"
     context.abort(grpc.StatusCode[error.code.name], message)
     raise AssertionError("abort raises")

@@ -67,13 +67,18 @@ class _Model:
 
 
 class Models:
-    """All served models. Requests borrow an engine; one thread at a time polls the folders."""
+    """All served models. Requests borrow an engine; one thread at a time polls the folders, until `stopped` is set."""
 
-    def __init__(self, configs: Sequence[ModelConfig], load: Callable[[Path], Engine] = Engine) -> None:
+    def __init__(
+        self,
+        configs: Sequence[ModelConfig],
+        stopped: threading.Event | None = None,
+        load: Callable[[Path], Engine] = Engine,
+    ) -> None:
         self._models = {config.name: _Model(config) for config in configs}
         self._load = load
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._stopped = stopped or threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -118,10 +123,6 @@ class Models:
                 target=self._keep_polling, args=(poll_seconds,), name="versions", daemon=True
             )
             self._thread.start()
-
-    def request_stop(self) -> None:
-        """Ends polling; safe to call from a signal handler."""
-        self._stopped.set()
 
     def close(self) -> None:
         """Ends polling and unloads every version once its requests have ended."""
