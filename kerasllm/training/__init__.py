@@ -1,0 +1,30 @@
+"""Training: strategies, the loop, checkpoints, and what is written for TensorBoard."""
+
+from kerasllm.training.actions import (
+    Action,
+    EmbeddingProjector,
+    Profile,
+    TensorBoard,
+    confusion_picture,
+)
+from kerasllm.training.checkpoints import find_checkpoint, load_backbone, restore_weights
+from kerasllm.training.distribution import configure_devices, make_strategy
+from kerasllm.training.loop import Trainer
+from kerasllm.training.optimizers import make_optimizer
+from kerasllm.training.workdir import Workdir
+
+__all__ = [
+    "Action",
+    "EmbeddingProjector",
+    "Profile",
+    "TensorBoard",
+    "Trainer",
+    "Workdir",
+    "configure_devices",
+    "confusion_picture",
+    "find_checkpoint",
+    "load_backbone",
+    "make_optimizer",
+    "make_strategy",
+    "restore_weights",
+]

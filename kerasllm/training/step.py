@@ -1,0 +1,203 @@
+"""What is one optimizer step? Sums on the replicas, then one exact mean, one clip and one update for all of them.
+
+# R replicas, A accumulation slices of a replica's rows
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasllm.losses import Head
+
+Batch = dict[str, tf.Tensor]
+Totals = dict[str, tf.Tensor]
+
+
+class TrainStep:
+    """Computes gradients of the global batch's exact loss and updates the weights, as one graph.
+
+    The loss is sum over heads of weight * (sum of the head's losses) / (its real targets in the global batch), so it
+    depends neither on padding nor on how many replicas and slices the rows are spread over. A step whose loss or
+    gradient norm is not finite leaves weights, slots and the optimizer's count as they are, bit for bit; the caller's
+    step number (data, dropout) goes on.
+
+    Args:
+      strategy, model, optimizer: the latter two made under the strategy's scope, and built.
+      heads: what is learned.
+      accumulation: slices of a replica's rows that are computed one after another.
+      clip_norm: largest norm of the global gradient; None does not clip.
+      seed: of dropout, which is keyed by (seed, step, replica, slice).
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        heads: Sequence[Head],
+        accumulation: int,
+        clip_norm: float | None,
+        seed: int,
+    ) -> None:
+        self.strategy = strategy
+        self.model = model
+        self.optimizer = optimizer
+        self.heads = tuple(heads)
+        self.accumulation = accumulation
+        self.clip_norm = clip_norm
+        self.seed = seed
+        self.names: tuple[str, ...] = ()  # of the numbers that a call returns; known after the first one
+        self._compiled = tf.function(self._run, reduce_retracing=True)
+
+    def __call__(self, batch: Batch, step: int) -> tf.Tensor:
+        """Does step number `step` (from 0) on a global (distributed) batch.
+
+        Returns:
+          [K] float32, the numbers named by `names`; sums over the batch, for the caller to add up before it divides.
+        """
+        return self._compiled(batch, tf.constant(step, tf.int32))
+
+    def _run(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
+        targets = _reduced(self.strategy, self.strategy.run(self._count, (batch,)))
+        gradients, totals = _reduced(self.strategy, self.strategy.run(self._sum_slices, (batch, targets, step)))
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(totals["loss"])
+        if self.clip_norm is not None:
+            scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
+            gradients = [gradient * scale for gradient in gradients]
+        rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(False))
+        numbers = {
+            **targets,
+            **totals,
+            "gradient_norm": norm,
+            "learning_rate": rate,
+            "skipped": tf.cast(~finite, tf.float32),
+        }
+        self.names = tuple(numbers)
+        return tf.stack([tf.cast(number, tf.float32) for number in numbers.values()])
+
+    def _update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        # Outside strategy.run and scope(): the gradients are reduced already, the optimizer must not do it again.
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return tf.constant(True)
+
+    def _count(self, batch: Batch) -> Totals:
+        return {f"{head.name}/targets": head.targets(batch) for head in self.heads}
+
+    def _sum_slices(self, batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
+        """Sums of gradients and totals over the slices of one replica's rows."""
+        seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0], tf.int32), step)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(replica, tf.int32))
+        if self.accumulation == 1:
+            return self._differentiate(batch, targets, tf.random.experimental.stateless_fold_in(seed, 0))
+        slices = {name: _split(rows, self.accumulation) for name, rows in batch.items()}
+
+        def add_slice(index: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
+            rows = {name: tf.gather(parts, index) for name, parts in slices.items()}
+            slice_seed = tf.random.experimental.stateless_fold_in(seed, index)
+            more = self._differentiate(rows, targets, slice_seed)
+            return index + 1, tf.nest.map_structure(tf.add, sums, more)
+
+        first = self._differentiate(
+            {name: parts[0] for name, parts in slices.items()},
+            targets,
+            tf.random.experimental.stateless_fold_in(seed, 0),
+        )
+        _, sums = tf.while_loop(
+            lambda index, _: index < self.accumulation, add_slice, (tf.constant(1), first), parallel_iterations=1
+        )
+        return sums  # type: ignore[no-any-return]
+
+    def _differentiate(self, batch: Batch, targets: Totals, seed: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
+        with tf.GradientTape() as tape:
+            outputs = self.model(model_inputs(batch), training=True, dropout_seed=seed)
+            totals = sum_heads(self.heads, outputs, batch)
+            loss = mean_loss(self.heads, totals, targets)
+        gradients = tape.gradient(
+            loss, self.model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        # A gathered table has a sparse gradient; one dense form makes sums, norm and clipping plain.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], {
+            **totals,
+            "loss": loss,
+            **count_tokens(batch),
+        }
+
+
+class EvaluationStep:
+    """Sums each head's losses and right answers over a global batch, without dropout, as one graph."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, heads: Sequence[Head]) -> None:
+        self.strategy = strategy
+        self.model = model
+        self.heads = tuple(heads)
+        self.names: tuple[str, ...] = ()
+        self._compiled = tf.function(self._run, reduce_retracing=True)
+
+    def __call__(self, batch: Batch) -> tf.Tensor:
+        """[K] float32, the sums named by `names`, over a global (distributed) batch."""
+        return self._compiled(batch)
+
+    def _run(self, batch: Batch) -> tf.Tensor:
+        totals = _reduced(self.strategy, self.strategy.run(self._sum, (batch,)))
+        self.names = tuple(totals)
+        return tf.stack([tf.cast(number, tf.float32) for number in totals.values()])
+
+    def _sum(self, batch: Batch) -> Totals:
+        outputs = self.model(model_inputs(batch), training=False)
+        targets = {f"{head.name}/targets": head.targets(batch) for head in self.heads}
+        return {**targets, **sum_heads(self.heads, outputs, batch)}
+
+
+def model_inputs(batch: Mapping[str, tf.Tensor]) -> Batch:
+    """What the model may see of a batch: all but the answers."""
+    return {name: rows for name, rows in batch.items() if not name.endswith(("labels", "weights"))}
+
+
+def sum_heads(heads: Sequence[Head], outputs: Mapping[str, tf.Tensor], batch: Batch) -> Totals:
+    """Every head's totals (float32 scalars), named `<head>/<total>`."""
+    return {f"{head.name}/{name}": total for head in heads for name, total in head.totals(outputs, batch).items()}
+
+
+def mean_loss(heads: Sequence[Head], totals: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+    """Weighted sum of the heads' mean losses; a head without targets in the batch adds 0."""
+    return tf.add_n(
+        [
+            head.weight * tf.math.divide_no_nan(totals[f"{head.name}/loss"], targets[f"{head.name}/targets"])
+            for head in heads
+        ]
+    )
+
+
+def count_tokens(batch: Batch) -> Totals:
+    """Real tokens and slots of a batch, float32; both 0 for batches without `sequence_ids`."""
+    ids = batch.get("sequence_ids")
+    if ids is None:
+        return {"tokens": tf.constant(0.0), "slots": tf.constant(0.0)}
+    return {"tokens": tf.math.count_nonzero(ids, dtype=tf.float32), "slots": tf.cast(tf.size(ids), tf.float32)}
+
+
+def _split(rows: tf.Tensor, count: int) -> tf.Tensor:
+    """[R, ...] -> [count, R / count, ...]."""
+    return tf.reshape(rows, [count, rows.shape[0] // count, *rows.shape[1:]])
+
+
+def _reduced(strategy: tf.distribute.Strategy, values: Any) -> Any:
+    """Sum over the replicas; with one replica nothing is copied."""
+    if strategy.num_replicas_in_sync == 1:
+        return values
+    return tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), values)
+
+
+def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Callable[[], Any]:
+    """A function that gives the next global batch, spread over the replicas; StopIteration at the end."""
+    if strategy.num_replicas_in_sync == 1:
+        return iter(batches).__next__
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
+    return iterator.__next__
