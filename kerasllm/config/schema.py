@@ -31,7 +31,8 @@ class Data(Section):
     text_column: str = "text"  # of labelled .tsv files
     label_column: str = "label"
     labels: tuple[str, ...] = ()  # in the order of the output probabilities
-    language: str = "en, zh"  # for the model card only
+    validation_share: float = Field(0.1, ge=0, lt=1)  # of labelled rows, chosen by a hash of their text
+    test_share: float = Field(0.1, ge=0, lt=1)  # likewise; not taken where a test file is given
 
 
 class Backbone(Section):
