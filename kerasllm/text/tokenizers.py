@@ -170,7 +170,7 @@ class SentencePieceTokenizer(Tokenizer):
         missing = [name for name, i in ids.items() if i < 0]
         if missing:
             raise DataError(
-                f"{source}: no {', '.join(missing)} piece. Train the model with --pad_id, --unk_id, --bos_id and --eos_id."
+                f"{source}: no {', '.join(missing)} piece. Train it with --pad_id, --unk_id, --bos_id and --eos_id."
             )
         mask = self.words.index(MASK_PIECE) if MASK_PIECE in self.words else -1
         self.special = SpecialTokens(ids["pad"], ids["unk"], ids["bos"], ids["eos"], mask)

@@ -106,4 +106,5 @@ def _alphabet(lines: list[str], limit: int) -> list[str]:
 
 
 def _continues_words(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN" and not is_cjk(character)
+    is_punctuation = unicodedata.category(character)[0] == "P" or (character.isascii() and not character.isalnum())
+    return not is_punctuation and not is_cjk(character)
