@@ -1,0 +1,29 @@
+"""Layers of the transformer; every one is a function of its inputs, its weights and a dropout seed."""
+
+from kerasllm.layers.activations import gelu
+from kerasllm.layers.attention import SelfAttention, attention_bias
+from kerasllm.layers.dropout import draw_seed, drop
+from kerasllm.layers.embeddings import TextEmbedding
+from kerasllm.layers.heads import ClassificationHead, MaskedLMHead, NextSentenceHead, Pooler, tied_logits
+from kerasllm.layers.normalization import LayerNorm, RMSNorm, make_norm
+from kerasllm.layers.projection import Projection
+from kerasllm.layers.transformer import TransformerBlock
+
+__all__ = [
+    "ClassificationHead",
+    "LayerNorm",
+    "MaskedLMHead",
+    "NextSentenceHead",
+    "Pooler",
+    "Projection",
+    "RMSNorm",
+    "SelfAttention",
+    "TextEmbedding",
+    "TransformerBlock",
+    "attention_bias",
+    "draw_seed",
+    "drop",
+    "gelu",
+    "make_norm",
+    "tied_logits",
+]

@@ -1,0 +1,153 @@
+"""How does each token gather from the others? Self-attention with one product for query, key and value."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasllm.config import Backbone
+from kerasllm.layers.dropout import keep_mask
+from kerasllm.layers.initializers import initializer_for
+from kerasllm.layers.positions import rotary_angles, rotate
+from kerasllm.layers.projection import Projection, dimensions
+
+# B batch, T tokens, D hidden width, H query heads, G key-value heads, K = D / H width of a head
+
+FORBIDDEN = -1e9  # added to a score; finite, so that a row with nothing allowed stays a number
+
+
+def attention_bias(sequence_ids: Any, length: Any, is_causal: bool, packed: bool, dtype: Any) -> Any:
+    """What is added to the scores: 0 where a query may look at a key, FORBIDDEN elsewhere; None: all may.
+
+    Args:
+      sequence_ids: [B, T] int32, 0 = padding, or None: no padding.
+      length: T.
+      is_causal: a query sees no later key.
+      packed: a query sees only keys of its own sequence; without it, every key that is not padding.
+      dtype: of the result.
+
+    Returns: broadcastable to [B, H, T, T].
+    """
+    allowed = None
+    if is_causal:
+        allowed = tf.linalg.band_part(tf.ones([1, 1, length, length], tf.bool), -1, 0)
+    if sequence_ids is not None:
+        visible = (sequence_ids > 0)[:, None, None, :]
+        if packed:
+            visible &= (sequence_ids[:, :, None] == sequence_ids[:, None, :])[:, None]
+        allowed = visible if allowed is None else allowed & visible
+    if allowed is None:
+        return None
+    return (1 - tf.cast(allowed, dtype)) * tf.cast(FORBIDDEN, dtype)
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class SelfAttention(keras.layers.Layer):
+    """softmax(Q K^T / sqrt(K) + bias) V, then the output product.
+
+    Shapes:
+      x              [B, T, D]  float
+      bias           broadcastable to [B, H, T, T], or None
+      position_ids   [B or 1, T] int32; read for rotary positions only
+      dropout_seed   [2] int32 or None: no dropout
+      returns        [B, T, D]  the compute dtype
+
+    Source: Vaswani et al. 2017; fewer key-value heads: Ainslie et al. 2023.
+    """
+
+    def __init__(self, options: Backbone | dict[str, Any], index: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.options = Backbone.model_validate(options)
+        self.index = index
+        self.num_heads = self.options.num_heads
+        self.num_groups = self.options.num_key_value_heads or self.num_heads
+        self.head_dim = self.options.hidden_dim // self.num_heads
+        projection_dim = (self.num_heads + 2 * self.num_groups) * self.head_dim
+        common = {"use_bias": self.options.use_bias, "dtype": self.dtype_policy}
+        self.query_key_value = Projection(
+            projection_dim, initializer=initializer_for(self.options), name="query_key_value", **common
+        )
+        self.output_projection = Projection(
+            self.options.hidden_dim,
+            initializer=initializer_for(self.options, is_residual=True),
+            name="output",
+            **common,
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights."""
+        self.query_key_value.build(input_shape)
+        self.output_projection.build(input_shape)
+
+    def call(
+        self, x: Any, bias: Any = None, position_ids: Any = None, dropout_seed: Any = None, training: bool = False
+    ) -> Any:
+        """See the class for shapes."""
+        batch, length, width = dimensions(x)
+        query, key, value = self._heads(self.query_key_value(x), batch, length)
+        if self.options.positions == "rotary":
+            angles = rotary_angles(position_ids, self.head_dim)
+            query, key = rotate(query, *angles), rotate(key, *angles)
+        query *= tf.cast(1 / math.sqrt(self.head_dim), query.dtype)
+        keep = None
+        if dropout_seed is not None and self.options.attention_dropout > 0:
+            shape = tf.stack([batch, self.num_heads, length, length])
+            keep = keep_mask(shape, self.options.attention_dropout, dropout_seed, self.index, query.dtype)
+        context = (_attend_for_training if training else _attend)(query, key, value, bias, keep)
+        context = tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch, length, width])
+        return self.output_projection(context)
+
+    def _heads(self, projected: Any, batch: Any, length: Any) -> tuple[Any, Any, Any]:
+        """Splits [B, T, (H + 2 G) K] into query, key and value [B, H, T, K]."""
+        if self.num_groups == self.num_heads:
+            stacked = tf.reshape(projected, [batch, length, 3, self.num_heads, self.head_dim])
+            return tuple(tf.unstack(tf.transpose(stacked, [2, 0, 3, 1, 4])))
+        split = tf.reshape(projected, [batch, length, self.num_heads + 2 * self.num_groups, self.head_dim])
+        sizes = [self.num_heads, self.num_groups, self.num_groups]
+        query, key, value = tf.split(tf.transpose(split, [0, 2, 1, 3]), sizes, axis=1)
+        repeats = self.num_heads // self.num_groups  # query head h looks at group h // repeats
+        return query, tf.repeat(key, repeats, axis=1), tf.repeat(value, repeats, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {**super().get_config(), "options": self.options.model_dump(), "index": self.index}
+
+
+def _weights(query: Any, key: Any, bias: Any) -> Any:
+    """Softmax over keys; in bfloat16 the kernel itself sums in float32."""
+    scores = tf.matmul(query, key, transpose_b=True)
+    return tf.nn.softmax(scores if bias is None else scores + bias)
+
+
+def _attend(query: Any, key: Any, value: Any, bias: Any, keep: Any) -> Any:
+    weights = _weights(query, key, bias)
+    return tf.matmul(weights if keep is None else weights * keep, value)
+
+
+def _attend_for_training(query: Any, key: Any, value: Any, bias: Any, keep: Any) -> Any:
+    """The same with a written backward pass.
+
+    The sum over keys that the softmax's derivative needs equals the product of the context with its gradient
+    (Dao et al. 2022, appendix B.4), which is T / K times smaller than the one over the weights.
+    """
+
+    @tf.custom_gradient
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        weights = _weights(query, key, bias)
+        kept = weights if keep is None else weights * keep
+        context = tf.matmul(kept, value)
+
+        def gradient(upstream: Any) -> Any:
+            overlap = tf.reduce_sum(tf.cast(context * upstream, tf.float32), axis=-1, keepdims=True)
+            to_kept = tf.matmul(upstream, value, transpose_b=True)
+            to_scores = kept * to_kept - weights * tf.cast(overlap, weights.dtype)
+            return (
+                tf.matmul(to_scores, key),
+                tf.matmul(to_scores, query, transpose_a=True),
+                tf.matmul(kept, upstream, transpose_a=True),
+            )
+
+        return context, gradient
+
+    return attend(query, key, value)

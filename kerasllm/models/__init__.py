@@ -1,0 +1,19 @@
+"""Models: BERT and GPT backbones and the tasks that stand on them."""
+
+from kerasllm.models.bert import BertBackbone
+from kerasllm.models.factory import build, from_run
+from kerasllm.models.generation import fill_masks, sample_continuations
+from kerasllm.models.gpt import GPTBackbone
+from kerasllm.models.tasks import BertPretrainer, GPTCausalLM, TextClassifier
+
+__all__ = [
+    "BertBackbone",
+    "BertPretrainer",
+    "GPTBackbone",
+    "GPTCausalLM",
+    "TextClassifier",
+    "build",
+    "fill_masks",
+    "from_run",
+    "sample_continuations",
+]

@@ -1,0 +1,98 @@
+"""What do BERT and GPT share? An embedding and a stack of blocks, made whole by the constructor."""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from kerasllm.config import Backbone
+from kerasllm.layers import TextEmbedding, TransformerBlock, attention_bias, draw_seed, make_norm
+from kerasllm.layers.projection import dimensions
+
+# B batch, T tokens, D hidden width
+
+
+class TransformerBackbone(keras.Model):
+    """Token ids in, hidden states out.
+
+    All variables exist when the constructor returns, so that a strategy's scope, a checkpoint or imported weights
+    find them there.
+
+    Args:
+      vocab_size: rows of the word table.
+      dtype: a Keras dtype policy or its name; None: the global one.
+      name: of the model.
+      **fields: any field of config.Backbone except `architecture`; what is not given has the defaults of the class.
+
+    Raises:
+      pydantic.ValidationError: a field that config.Backbone does not know, or values that do not fit together.
+    """
+
+    architecture: ClassVar[str]
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, vocab_size: int, *, dtype: Any = None, name: str | None = None, **fields: Any) -> None:
+        super().__init__(dtype=dtype, name=name)
+        self.vocab_size = vocab_size
+        self.options = Backbone.model_validate({**self.defaults, **fields, "architecture": self.architecture})
+        policy = self.dtype_policy
+        self.embedding = TextEmbedding(vocab_size, self.options, name="embedding", dtype=policy)
+        self.blocks = [
+            TransformerBlock(self.options, index, name=f"block_{index}", dtype=policy)
+            for index in range(self.options.num_layers)
+        ]
+        self.final_norm = None
+        if self.options.norm_order == "pre":
+            self.final_norm = make_norm(self.options.norm, self.options.norm_epsilon, name="final_norm", dtype=policy)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes all variables; `input_shape` is not read, a backbone takes any."""
+        hidden = (None, None, self.options.hidden_dim)
+        self.embedding.build((None, None))
+        for block in self.blocks:
+            block.build(hidden)
+        if self.final_norm is not None:
+            self.final_norm.build(hidden)
+
+    @property
+    def word_table(self) -> Any:
+        """The word embeddings [V, D] float32, which also score the outputs."""
+        return self.embedding.word_table.value
+
+    def encode(self, inputs: dict[str, Any], training: bool, dropout_seed: Any, packed: bool) -> Any:
+        """Hidden states [B, T, D] of the last layer; see `call`."""
+        token_ids, sequence_ids = inputs["token_ids"], inputs.get("sequence_ids")
+        _, length = dimensions(token_ids)
+        position_ids = inputs.get("position_ids")
+        if position_ids is None:
+            position_ids = tf.range(length)[None]
+        if not training:
+            dropout_seed = None
+        elif dropout_seed is None and (self.options.dropout > 0 or self.options.attention_dropout > 0):
+            dropout_seed = draw_seed()
+        bias = attention_bias(sequence_ids, length, self.architecture == "gpt", packed, self.compute_dtype)
+        hidden = self.embedding(
+            token_ids,
+            position_ids=position_ids,
+            token_type_ids=inputs.get("token_type_ids"),
+            dropout_seed=dropout_seed,
+            training=training,
+        )
+        for block in self.blocks:
+            hidden = block(hidden, bias, position_ids, dropout_seed, training=training)
+        return hidden if self.final_norm is None else self.final_norm(hidden, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {
+            "vocab_size": self.vocab_size,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            **self.options.model_dump(exclude={"architecture"}),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TransformerBackbone":
+        """A backbone of the same form with new weights."""
+        return cls(**config)

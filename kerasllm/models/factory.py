@@ -1,0 +1,48 @@
+"""Which model does a run ask for? From configuration to a built model."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasllm.config import Run
+from kerasllm.errors import ConfigError
+from kerasllm.models.bert import BertBackbone
+from kerasllm.models.gpt import GPTBackbone
+from kerasllm.models.tasks import BertPretrainer, GPTCausalLM, TextClassifier
+
+ARCHITECTURE_OF_TASK = {"bert_pretraining": "bert", "gpt_pretraining": "gpt", "text_classification": "bert"}
+
+
+def from_run(run: Run, vocab_size: int) -> keras.Model:
+    """The model of run.objective.task in run.train.precision, built, with new weights.
+
+    Raises:
+      ConfigError: the task needs another architecture, or a classifier has no labels.
+    """
+    task, options = run.objective.task, run.backbone
+    if options.architecture != ARCHITECTURE_OF_TASK[task]:
+        raise ConfigError(
+            f"objective.task={task!r} stands on a {ARCHITECTURE_OF_TASK[task]!r} backbone, the run says "
+            f"backbone.architecture={options.architecture!r}. Change one of the two."
+        )
+    backbone_class = BertBackbone if options.architecture == "bert" else GPTBackbone
+    fields = options.model_dump(exclude={"architecture"})
+    backbone = backbone_class(vocab_size, dtype=run.train.precision, name="backbone", **fields)
+    if task == "bert_pretraining":
+        return build(BertPretrainer(backbone, name="bert_pretrainer"))
+    if task == "gpt_pretraining":
+        return build(GPTCausalLM(backbone, name="gpt_causal_lm"))
+    if len(run.data.labels) < 2:
+        raise ConfigError(
+            f"data.labels={list(run.data.labels)} has fewer than two labels; text_classification needs all of them."
+        )
+    num_classes = len(run.data.labels)
+    return build(TextClassifier(backbone, num_classes, run.objective.classifier_dropout, name="text_classifier"))
+
+
+def build(model: Any) -> Any:
+    """Runs the model once on zeros, so that a mistake in its form shows here; returns it."""
+    ids = tf.zeros([1, 8], tf.int32)
+    model({"token_ids": ids, "masked_positions": tf.zeros([1, 1], tf.int32)})
+    return model

@@ -1,0 +1,133 @@
+"""What is predicted from a backbone? Masked words and next sentences, the next word, or a label."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasllm.layers import ClassificationHead, MaskedLMHead, NextSentenceHead, draw_seed, tied_logits
+from kerasllm.models.backbone import TransformerBackbone
+from kerasllm.models.bert import BertBackbone
+from kerasllm.models.gpt import GPTBackbone
+
+# B batch, T tokens, M masked slots, S sequences of a row, V vocabulary, C classes
+
+
+class _Task(keras.Model):
+    """A backbone and what stands on it; whole when the constructor returns, as the backbone is."""
+
+    def __init__(self, backbone: TransformerBackbone, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(dtype=dtype or backbone.dtype_policy, name=name)
+        self.backbone = backbone
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "_Task":
+        """A model of the same form with new weights."""
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
+        return cls(**{**config, "backbone": backbone})
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class BertPretrainer(_Task):
+    """Masked words and next sentences (Devlin et al. 2019).
+
+    Shapes:
+      inputs   BertBackbone's, and masked_positions [B, M] int32, pair_positions [B, S] int32 (optional: [[0]] * B)
+      returns  {"masked_lm_logits": [B, M, V] float32, "next_sentence_logits": [B, S, 2] float32}
+    """
+
+    def __init__(self, backbone: BertBackbone, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(backbone, name, dtype)
+        self.masked_lm = MaskedLMHead(backbone.vocab_size, backbone.options, name="masked_lm", dtype=self.dtype_policy)
+        self.next_sentence = NextSentenceHead(name="next_sentence", dtype=self.dtype_policy)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes all variables; `input_shape` is not read."""
+        self.masked_lm.build((None, None, self.backbone.options.hidden_dim))
+        self.next_sentence.build((None, self.backbone.options.hidden_dim))
+
+    def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
+        """Scores the masked slots and the pairs; rows are packed if there is more than one pair slot."""
+        pair_positions = inputs.get("pair_positions")
+        packed = pair_positions is not None and pair_positions.shape[1] != 1
+        outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed, packed=packed)
+        if packed:
+            pooled = self.backbone.pooler(tf.gather(outputs["hidden"], pair_positions, batch_dims=1))
+        else:
+            pooled = outputs["pooled"][:, None]
+        return {
+            "masked_lm_logits": self.masked_lm(
+                outputs["hidden"], inputs["masked_positions"], self.backbone.word_table, training=training
+            ),
+            "next_sentence_logits": self.next_sentence(pooled),
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class GPTCausalLM(_Task):
+    """The next word at every token, scored by the word embeddings (Radford et al. 2019).
+
+    Shapes:
+      inputs   GPTBackbone's; with sequence_ids, documents of a row do not see each other
+      returns  {"logits": [B, T, V] float32}
+    """
+
+    def __init__(self, backbone: GPTBackbone, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(backbone, name, dtype)
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
+        """Scores the next word of every token."""
+        packed = inputs.get("sequence_ids") is not None
+        outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed, packed=packed)
+        return {"logits": tied_logits(outputs["hidden"], self.backbone.word_table)}
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class TextClassifier(_Task):
+    """One label for a text, from the pooled first token.
+
+    Shapes:
+      inputs   BertBackbone's
+      returns  {"logits": [B, C] float32}
+    """
+
+    def __init__(
+        self,
+        backbone: BertBackbone,
+        num_classes: int,
+        dropout: float = 0.1,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(backbone, name, dtype)
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.head = ClassificationHead(num_classes, dropout, name="head", dtype=self.dtype_policy)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes all variables; `input_shape` is not read."""
+        self.head.build((None, self.backbone.options.hidden_dim))
+
+    def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
+        """Scores the labels."""
+        if not training:
+            dropout_seed = None
+        elif dropout_seed is None and self.dropout > 0:
+            dropout_seed = draw_seed()
+        outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed)
+        return {"logits": self.head(outputs["pooled"], dropout_seed)}
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {**super().get_config(), "num_classes": self.num_classes, "dropout": self.dropout}
