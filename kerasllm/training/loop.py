@@ -1,11 +1,9 @@
 """How does a run go from its first step to its last? Train some, look, keep, repeat."""
 
 import contextlib
-import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasllm import metrics
 from kerasllm.config import Run
 from kerasllm.errors import ConfigError, TrainingError
 from kerasllm.losses import Head
@@ -21,9 +20,9 @@ from kerasllm.training.checkpoints import Checkpoint, CheckpointFolder, restore_
 from kerasllm.training.optimizers import make_optimizer
 from kerasllm.training.progress import Progress
 from kerasllm.training.step import EvaluationStep, TrainStep, distributed
+from kerasllm.training.window import Window, add_up
 from kerasllm.training.workdir import prepare_workdir
 
-LANGUAGE_HEADS = ("masked_lm", "causal_lm")  # whose perplexity, exp(loss), means something
 MOST_SKIPS = 3  # in a row: one bad batch is bad luck, three are a run that has left the rails
 
 Metrics = dict[str, float]
@@ -79,7 +78,7 @@ class Trainer:
         self.train_metrics: Metrics = {}
         self.held_out_metrics: Metrics = {}
         self._window = Window()
-        self._saved_step = -1
+        self._evaluated_step = self._saved_step = -1
 
     def prepare(self, total_steps: int) -> None:
         """Makes model, optimizer and compiled steps; `fit` does it by itself, a benchmark may call it alone."""
@@ -154,8 +153,7 @@ class Trainer:
                 rows.append(self.evaluation_step(next_batch()))
         if not rows:
             raise TrainingError("there is not one held-out batch. Raise data.held_out_share or give more text.")
-        sums = np.sum([row.numpy() for row in rows], axis=0, dtype=np.float64)
-        return summarize(self.heads, dict(zip(self.evaluation_step.names, sums.tolist(), strict=True)))
+        return summarize(self.heads, add_up(self.evaluation_step.names, [row.numpy() for row in rows]))
 
     def _resume(self) -> int:
         """The order of restoring, and the step to go on from.
@@ -182,19 +180,21 @@ class Trainer:
             self.total_steps,
             *(step - step % every + every for every in (train.log_every, train.evaluate_every, train.checkpoint_every)),
         )
-        while step < until and not self.stopped:
-            try:
-                batch = next_batch()
-            except StopIteration:
-                raise TrainingError(
-                    f"the data ended at step {step} of {self.total_steps}. Lower train.steps or let the batches repeat."
-                ) from None
-            self._tell("before_step", step)
-            self._window.add(step, self.train_step(batch, step), self.train_step.names)
-            if self._window.skips_in_a_row >= MOST_SKIPS:
-                self._stop_for_skips()
-            step += 1
-            progress.advance()
+        with self._window.timed():
+            while step < until and not self.stopped:
+                try:
+                    batch = next_batch()
+                except StopIteration:
+                    raise TrainingError(
+                        f"the data ended at step {step} of {self.total_steps}. "
+                        "Lower train.steps or let the batches repeat."
+                    ) from None
+                self._tell("before_step", step)
+                self._window.add(step, self.train_step(batch, step), self.train_step.names)
+                if self._window.skips_in_a_row >= MOST_SKIPS:
+                    self._stop_for_skips()
+                step += 1
+                progress.advance()
         return step
 
     def _look(self, step: int, progress: Progress, evaluation_batches: Callable[[], tf.data.Dataset] | None) -> None:
@@ -211,7 +211,6 @@ class Trainer:
             self._tell("on_log", step, self.train_metrics)
         if (step % train.evaluate_every == 0 or is_last) and not self.stopped:
             self._evaluate(step, evaluation_batches, progress)
-            self._window.restart_clock()
 
     def _evaluate(
         self,
@@ -228,7 +227,7 @@ class Trainer:
         self._evaluated_step = step
 
     def _keep(self, step: int) -> None:
-        evaluated = getattr(self, "_evaluated_step", None) == step
+        evaluated = self._evaluated_step == step
         best = self.checkpoints.best()
         is_best = evaluated and (best is None or self.held_out_metrics["loss"] < best.loss)
         is_due = step % self.run.train.checkpoint_every == 0 or step == self.total_steps or self.stopped
@@ -240,7 +239,6 @@ class Trainer:
         )
         self._saved_step = step
         self._tell("on_checkpoint", step, saved)
-        self._window.restart_clock()
 
     def _check_weights(self, first_step: int, step: int) -> None:
         if weights_are_finite(self.model):
@@ -287,94 +285,13 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-class Window:
-    """The numbers of the steps since the last look. Each is fetched one step late, so that a device never waits."""
-
-    def __init__(self) -> None:
-        self.skipped_steps: list[int] = []
-        self.skips_in_a_row = 0
-        self.first_step = 0
-        self._unread: tuple[int, tf.Tensor] | None = None
-        self._names: tuple[str, ...] = ()
-        self._rows: list[np.ndarray] = []
-        self._last: Metrics = {}
-        self._timed_tokens = 0.0
-        self._timed_steps = 0
-        self._seconds = 0.0
-        self._clock: float | None = None  # None until the first step, which compiles the graph, is done
-
-    def add(self, step: int, numbers: tf.Tensor, names: tuple[str, ...]) -> None:
-        """Takes the numbers of a step that may still be under way, and reads those of the step before."""
-        if self._unread is None and not self._rows:
-            self.first_step = step
-        self._names = names
-        self._read()
-        self._unread = (step, numbers)
-        if self._clock is None:
-            self._read()
-            self._timed_tokens, self._timed_steps, self._clock = 0.0, 0, time.perf_counter()
-
-    def close(self) -> tuple[Metrics, Metrics]:
-        """Ends the window: sums over its steps that were not skipped, and its rates."""
-        self._read()
-        self._stop_clock()
-        sums = np.sum(self._rows, axis=0, dtype=np.float64) if self._rows else np.full(len(self._names), math.nan)
-        named: Metrics = dict(zip(self._names, sums.tolist(), strict=True))
-        rates = {
-            "learning_rate": self._last.get("learning_rate", math.nan),
-            "gradient_norm": named["gradient_norm"] / max(len(self._rows), 1),
-            "skipped_steps": float(len(self.skipped_steps)),
-        }
-        if self._timed_steps and self._seconds:
-            rates["steps_per_s"] = self._timed_steps / self._seconds
-        if named["slots"]:
-            rates["padding_share"] = 1 - named["tokens"] / named["slots"]
-            if self._timed_steps and self._seconds:
-                rates["tokens_per_s"] = self._timed_tokens / self._seconds
-        self._rows, self._timed_tokens, self._timed_steps, self._seconds = [], 0.0, 0, 0.0
-        self._clock = time.perf_counter()
-        return named, rates
-
-    def restart_clock(self) -> None:
-        """Leaves out the time since the last step: evaluating and saving are not training."""
-        self._read()
-        self._clock = time.perf_counter()
-
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._seconds += time.perf_counter() - self._clock
-            self._clock = None
-
-    def _read(self) -> None:
-        if self._unread is None:
-            return
-        step, numbers = self._unread
-        self._unread = None
-        row = numbers.numpy()
-        named = dict(zip(self._names, row.tolist(), strict=True))
-        self._last = named
-        self._timed_tokens += named["tokens"]
-        self._timed_steps += 1
-        if named["skipped"]:
-            self.skipped_steps.append(step)
-            self.skips_in_a_row += 1
-        else:
-            self.skips_in_a_row = 0
-            self._rows.append(row)
-
-
 def summarize(heads: Sequence[Head], sums: Mapping[str, float]) -> Metrics:
-    """Means from sums: `loss` (weighted over the heads) and `<head>/loss`, `<head>/accuracy`, `<head>/perplexity`."""
-    metrics: Metrics = {"loss": 0.0}
-    for head in heads:
-        count = sums[f"{head.name}/targets"]
-        loss = sums[f"{head.name}/loss"] / count if count else math.nan
-        metrics[f"{head.name}/loss"] = loss
-        metrics[f"{head.name}/accuracy"] = sums[f"{head.name}/correct"] / count if count else math.nan
-        if head.name in LANGUAGE_HEADS:
-            metrics[f"{head.name}/perplexity"] = math.exp(min(loss, 700.0))
-        metrics["loss"] += head.weight * loss if count else 0.0
-    return metrics
+    """The metrics of `kerasllm.metrics.summarize` from sums named `<head>/loss`, `<head>/correct`, `<head>/targets`."""
+    return metrics.summarize(
+        {head.name: {total: sums[f"{head.name}/{total}"] for total in ("loss", "correct")} for head in heads},
+        {head.name: sums[f"{head.name}/targets"] for head in heads},
+        {head.name: head.weight for head in heads},
+    )
 
 
 def weights_are_finite(model: keras.Model) -> bool:

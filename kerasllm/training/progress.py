@@ -52,11 +52,11 @@ def format_look(
     width = len(str(total_steps))
     columns = [f"{part:8} {step:{width}d}/{total_steps}", f"loss {metrics['loss']:8.4f}"]
     columns += [
-        f"{name.removesuffix('/accuracy')} {value:6.1%}"
+        f"{name.removesuffix('_accuracy')} {value:6.1%}"
         for name, value in metrics.items()
-        if name.endswith("/accuracy")
+        if name.endswith("_accuracy")
     ]
-    columns += [f"perplexity {value:9.2f}" for name, value in metrics.items() if name.endswith("/perplexity")]
+    columns += [f"perplexity {value:9.2f}" for name, value in metrics.items() if name.endswith("_perplexity")]
     if "learning_rate" in metrics:
         columns += [f"rate {metrics['learning_rate']:.2e}", f"norm {metrics['gradient_norm']:7.3f}"]
     if metrics.get("skipped_steps"):

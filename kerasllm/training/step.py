@@ -110,7 +110,7 @@ class TrainStep:
         _, sums = tf.while_loop(
             lambda index, _: index < self.accumulation, add_slice, (tf.constant(1), first), parallel_iterations=1
         )
-        return sums  # type: ignore[no-any-return]
+        return sums
 
     def _differentiate(self, batch: Batch, targets: Totals, seed: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
         with tf.GradientTape() as tape:
@@ -158,7 +158,7 @@ def model_inputs(batch: Mapping[str, tf.Tensor]) -> Batch:
     return {name: rows for name, rows in batch.items() if not name.endswith(("labels", "weights"))}
 
 
-def sum_heads(heads: Sequence[Head], outputs: Mapping[str, tf.Tensor], batch: Batch) -> Totals:
+def sum_heads(heads: Sequence[Head], outputs: Totals, batch: Batch) -> Totals:
     """Every head's totals (float32 scalars), named `<head>/<total>`."""
     return {f"{head.name}/{name}": total for head in heads for name, total in head.totals(outputs, batch).items()}
 

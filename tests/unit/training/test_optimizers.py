@@ -51,7 +51,9 @@ def test_decay_spares_norms_and_biases() -> None:
     optimizer = make_optimizer(settings, 10, model)
     optimizer.apply([tf.zeros_like(variable.value) for variable in model.trainable_variables])
     # Without a gradient only decay moves a weight: 1 - 0.5 * 0.1 = 0.95.
-    moved = {variable.path.split("/", 1)[-1]: float(variable.numpy().ravel()[0]) for variable in model.trainable_variables}
+    moved = {
+        variable.path.split("/", 1)[-1]: float(variable.numpy().ravel()[0]) for variable in model.trainable_variables
+    }
     assert {round(value, 6) for path, value in moved.items() if path.endswith("kernel")} == {0.95}
     assert {value for path, value in moved.items() if not path.endswith("kernel")} == {1.0}
     assert len(moved) >= 3
