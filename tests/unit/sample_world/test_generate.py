@@ -82,7 +82,7 @@ def test_sentiments_are_balanced_in_both_languages_and_hardly_ever_repeated(fold
 
 
 def test_test_sentences_speak_of_companies_that_training_does_not_know(folder):
-    # An English subject is "Name Trade"; every company's name is capitalised and made of one invented word and its trade.
+    # An English company is an invented word and its trade.
     trades = "Electronics Software Energy Foods Bank Shipping Pharma Paper Motors Textiles Telecom Construction"
     company = re.compile(rf"\b[A-Z][a-z]+ (?:{'|'.join(trades.split())})\b")
 
@@ -149,7 +149,7 @@ def test_a_user_s_taste_shows_in_genres(folder):
             order = sorted(halves, key=lambda name: sum(halves[name][0]) / len(halves[name][0]))
             low, high = (halves[name][1] for name in (order[0], order[-1]))
             gaps.append(sum(high) / len(high) - sum(low) / len(low))
-    assert sum(gaps) / len(gaps) > 0.4
+    assert sum(gaps) / len(gaps) > 0.25  # without tastes 0, give or take 0.1
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):
