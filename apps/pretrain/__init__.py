@@ -1,0 +1,1 @@
+"""Pretraining BERT and GPT on your own text."""

@@ -1,0 +1,190 @@
+"""Which tokens stand in which row? Plans of an epoch: pure functions of the corpus index, the seed and the epoch.
+
+Nothing here reads a token. A plan is computed from lengths alone, so that resuming is slicing.
+"""
+
+# S sentences (or pieces of them), C chunks = rows, L tokens of all documents
+
+import bisect
+import dataclasses
+
+import numpy as np
+
+from kerasllm.data.corpus import Split
+
+PAIR_CANDIDATES = 8  # random places looked at for a B; the one whose length fits best is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class PairPlan:
+    """Rows of BERT pretraining, in reading order of the epoch; addresses and lengths are in tokens. All arrays are [C].
+
+    A row is `[CLS] a [SEP] b [SEP]`, or `[CLS] a [SEP]` where length_b is 0.
+    """
+
+    start_a: np.ndarray
+    length_a: np.ndarray
+    start_b: np.ndarray
+    length_b: np.ndarray
+    is_random: np.ndarray  # bool: b comes from another document
+    has_pair: np.ndarray  # bool: the row counts for next-sentence prediction
+
+    def __len__(self) -> int:
+        return len(self.start_a)
+
+    def __getitem__(self, rows: np.ndarray) -> "PairPlan":
+        return PairPlan(**{name: array[rows] for name, array in vars(self).items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamPlan:
+    """Rows of GPT pretraining: documents in the order of the epoch, each `[bos] tokens [eos]`, cut into equal rows.
+
+    Attributes:
+      documents: [D] the order.
+      starts: [D + 1] stream position at which each document of that order begins.
+      rows: [C] the order of the rows; row r covers stream positions r * length to (r + 1) * length, and one more label.
+      length: tokens of a row.
+    """
+
+    documents: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def plan_pairs(split: Split, seed: int, epoch: int, length: int, with_pairs: bool) -> PairPlan:
+    """Plans the rows of one epoch for BERT.
+
+    The sentences of a document are gathered while they fit into a row. A chunk of two or more is cut at a random sentence
+    border into A and B. Of these chunks every second one (of each two, a random one) gets a B from a random place of
+    another document of the same source, and its own rest goes back to be the beginning of the next chunk, as in BERT's
+    data script. Lengths do not tell the label: of eight random places that one is taken whose whole sentences come
+    nearest to the length of the B that it replaces. No pair is made of one sentence alone, or in a source of a single
+    document, where "random" could not be another document: such rows are `[CLS] sentences [SEP]` without a pair.
+
+    Sentences too long for a row are cut into equal pieces, so that no token is lost.
+
+    Args:
+      split: the documents.
+      seed: of the run.
+      epoch: counted from 0.
+      length: tokens of a row, special ones included.
+      with_pairs: False makes rows of A alone.
+    """
+    random = np.random.default_rng([seed, epoch, 0])
+    room = length - (3 if with_pairs else 2)
+    starts, documents = _pieces(split, room)
+    chunks = _chunks(starts, documents, _may_pair(split) & with_pairs, room, random)
+    chunks = _with_random_b(chunks, starts, documents, split, room, random)
+    return chunks[random.permutation(len(chunks))]
+
+
+def plan_stream(split: Split, seed: int, epoch: int, length: int) -> StreamPlan:
+    """Plans the rows of one epoch for GPT; the tokens after the last full row are left out (other ones each epoch)."""
+    random = np.random.default_rng([seed, epoch, 1])
+    documents = random.permutation(split.num_documents)
+    lengths = np.diff(split.document_starts)[documents] + 2
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    num_rows = int(starts[-1] - 1) // length
+    return StreamPlan(documents, starts, random.permutation(num_rows), length)
+
+
+def _pieces(split: Split, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences cut to at most `room` tokens: their start addresses [S + 1], and first piece of each document [D + 1]."""
+    lengths = np.diff(split.sentence_starts)
+    parts = -(-lengths // room)
+    if lengths.size == 0 or parts.max() <= 1:
+        return split.sentence_starts, split.document_sentences
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(parts)])
+    sentence = np.repeat(np.arange(len(lengths)), parts)
+    ordinal = np.arange(first[-1]) - first[sentence]
+    starts = split.sentence_starts[sentence] + ordinal * lengths[sentence] // parts[sentence]
+    return np.append(starts, split.sentence_starts[-1]), first[split.document_sentences]
+
+
+def _may_pair(split: Split) -> np.ndarray:
+    """[D] bool: is there another document of the same source?"""
+    _, index, counts = np.unique(split.source_ids, return_inverse=True, return_counts=True)
+    return counts[index] > 1
+
+
+def _chunks(
+    starts: np.ndarray, documents: np.ndarray, may_pair: np.ndarray, room: int, random: np.random.Generator
+) -> PairPlan:
+    """Gathers sentences into rows; the random B are still to be found, their `length_b` says how long one is wanted."""
+    addresses, borders = starts.tolist(), documents.tolist()
+    draws = _Draws(random)
+    rows: list[tuple[int, int, int, bool, bool]] = []
+    for document, pairs_allowed in enumerate(may_pair.tolist()):
+        first, stop = borders[document], borders[document + 1]
+        while first < stop:
+            last = bisect.bisect_right(addresses, addresses[first] + room, first, stop + 1) - 1
+            has_pair = pairs_allowed and last - first > 1
+            middle = first + 1 + int(draws.uniform() * (last - first - 1)) if has_pair else last
+            is_random = has_pair and draws.label()
+            start, border = addresses[first], addresses[middle]
+            rows.append((start, border - start, addresses[last] - border, is_random, has_pair))
+            first = middle if is_random else last
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    start_a, length_a, length_b = table[:, 0], table[:, 1], table[:, 2]
+    return PairPlan(start_a, length_a, start_a + length_a, length_b, table[:, 3] > 0, table[:, 4] > 0)
+
+
+def _with_random_b(
+    plan: PairPlan, starts: np.ndarray, documents: np.ndarray, split: Split, room: int, random: np.random.Generator
+) -> PairPlan:
+    """Gives the rows that want one a B from another document of their source."""
+    rows = np.flatnonzero(plan.is_random)
+    if not len(rows):
+        return plan
+    own = np.searchsorted(split.document_starts, plan.start_a[rows], side="right") - 1
+    source = split.source_ids[own]
+    source_first = documents[np.searchsorted(split.source_ids, source, side="left")]
+    source_stop = documents[np.searchsorted(split.source_ids, source, side="right")]
+    own_first, own_stop = documents[own], documents[own + 1]
+    others = (source_stop - source_first) - (own_stop - own_first)
+    place = random.random((PAIR_CANDIDATES, len(rows)))
+    first = source_first + np.minimum((place * others).astype(np.int64), others - 1)
+    first = np.where(first >= own_first, first + own_stop - own_first, first)  # [candidates, rows]
+    stop = documents[np.searchsorted(documents, first, side="right")]
+    wanted, most = plan.length_b[rows], room - plan.length_a[rows]
+    fitting = np.searchsorted(starts, starts[first] + wanted)  # the first border at or after the wanted length
+    longer = np.clip(fitting, first + 1, stop)
+    shorter = np.clip(fitting - 1, first + 1, stop)
+    lengths = np.stack([starts[longer], starts[shorter]]) - starts[first]
+    lengths = np.minimum(lengths, most)  # a first sentence that does not fit loses its end
+    error = np.abs(lengths - wanted) + np.where(
+        np.stack([starts[longer], starts[shorter]]) - starts[first] > most, room, 0
+    )
+    flat_error = error.reshape(2 * PAIR_CANDIDATES, -1)
+    best = flat_error.argmin(axis=0)
+    columns = np.arange(len(rows))
+    start_b, length_b = plan.start_b.copy(), plan.length_b.copy()
+    start_b[rows] = starts[first][best % PAIR_CANDIDATES, columns]
+    length_b[rows] = lengths.reshape(2 * PAIR_CANDIDATES, -1)[best, columns]
+    return dataclasses.replace(plan, start_b=start_b, length_b=length_b)
+
+
+class _Draws:
+    """Random numbers one at a time without the cost of one call each, and labels that are balanced two by two."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._random = random
+        self._numbers: list[float] = []
+        self._label: bool | None = None
+
+    def uniform(self) -> float:
+        if not self._numbers:
+            self._numbers = self._random.random(4096).tolist()
+        return self._numbers.pop()
+
+    def label(self) -> bool:
+        if self._label is None:
+            self._label = self.uniform() < 0.5
+            return self._label
+        second, self._label = not self._label, None
+        return second
