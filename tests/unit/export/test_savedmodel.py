@@ -1,0 +1,165 @@
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasllm.config import make_run
+from kerasllm.errors import ExportError
+from kerasllm.export import checks, savedmodel, write_classifier
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Exports without the check in another process, which the first export of the session has been through."""
+    monkeypatch.setattr(savedmodel, "check_export", lambda *_: None)
+
+
+def test_an_export_is_a_numbered_folder_with_its_notes(exported):
+    assert exported.name == "1"
+    assert (exported / "assets.extra" / "labels.txt").read_text() == "positive\nneutral\nnegative\n"
+    notes = json.loads((exported / "assets.extra" / "export.json").read_text())
+    assert notes["format_version"] == 1
+    assert notes["labels"] == ["positive", "neutral", "negative"]
+    assert notes["metrics"] == {"accuracy": 0.5}
+
+
+def test_nothing_is_left_beside_the_version(exported):
+    assert [path.name for path in exported.parent.iterdir()] == ["1"]
+
+
+def test_label_is_the_likeliest_class_and_probabilities_add_up_to_one(exported):
+    answer = tf.saved_model.load(str(exported)).signatures["serving_default"](
+        text=tf.constant(["profit rose .", "净利润", ""])
+    )
+    probabilities = answer["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    names = ["positive", "neutral", "negative"]
+    assert [label.decode() for label in answer["label"].numpy()] == [names[i] for i in probabilities.argmax(1)]
+
+
+def test_served_probabilities_are_the_models(exported, model):
+    # [CLS] profit rose [SEP] = 2 5 6 3
+    logits = model({"token_ids": tf.constant([[2, 5, 6, 3]]), "sequence_ids": tf.ones([1, 4], tf.int32)})["logits"]
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant(["Profit rose"]))
+    np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(logits), atol=1e-6)
+
+
+def test_an_empty_batch_gets_an_empty_answer(exported):
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant([], tf.string))
+    assert served["probabilities"].shape == (0, 3)
+
+
+def test_each_weight_is_written_once(exported, model):
+    reader = tf.train.load_checkpoint(str(exported / "variables" / "variables"))
+    stored = [shape for name, shape in reader.get_variable_to_shape_map().items() if "OBJECT_GRAPH" not in name]
+    assert sorted(map(tuple, stored)) == sorted(tuple(weight.shape) for weight in model.weights)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_versions_count_on_from_the_highest(model, tokenizer, run, tmp_path):
+    (tmp_path / "sentiment" / "7").mkdir(parents=True)
+    (tmp_path / "sentiment" / "readme").mkdir()
+    assert write_classifier(model, tokenizer, run, tmp_path, "sentiment").name == "8"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_exports_at_the_same_time_get_different_numbers(exported, tmp_path):
+    for index in range(8):
+        shutil.copytree(exported, tmp_path / f"unfinished-{index}")
+    with ThreadPoolExecutor(8) as pool:
+        sources = [tmp_path / f"unfinished-{index}" for index in range(8)]
+        versions = list(pool.map(lambda source: savedmodel._rename(source, tmp_path), sources))
+    assert sorted(int(version.name) for version in versions) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert all((version / "saved_model.pb").exists() for version in versions)
+
+
+def test_labels_that_do_not_fit_the_model_are_refused(model, tokenizer, tmp_path):
+    two = make_run({"data": {"labels": ["a", "b"]}, "export": {"sequence_length": 16}})
+    with pytest.raises(ExportError, match="3 classes, but data.labels names 2"):
+        write_classifier(model, tokenizer, two, tmp_path, "sentiment")
+
+
+def test_a_failed_check_leaves_no_version(model, tokenizer, run, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ExportError("no")
+
+    monkeypatch.setattr(savedmodel, "check_export", refuse)
+    with pytest.raises(ExportError):
+        write_classifier(model, tokenizer, run, tmp_path, "sentiment")
+    assert list((tmp_path / "sentiment").iterdir()) == []
+
+
+def test_a_base_path_that_is_a_file_is_refused(model, tokenizer, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot be written"):
+        write_classifier(model, tokenizer, run, tmp_path / "file", "sentiment")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "a:predict"])
+def test_names_that_would_break_paths_or_addresses_are_refused(model, tokenizer, run, tmp_path, name):
+    with pytest.raises(ExportError, match="name"):
+        write_classifier(model, tokenizer, run, tmp_path, name)
+
+
+def _save(path, function, **tracked):
+    module = tf.Module()
+    for name, value in tracked.items():
+        setattr(module, name, value)
+    module.serve = tf.function(function, input_signature=[tf.TensorSpec([None], tf.float32)])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+
+
+def _findings(path, parameter_bytes=0):
+    with pytest.raises(ExportError) as caught:
+        checks.check_export(path, parameter_bytes, [])
+    return str(caught.value)
+
+
+def test_a_function_compiled_by_xla_is_found(tmp_path):
+    compiled = tf.function(lambda x: x + 1, jit_compile=True)
+    _save(tmp_path / "1", lambda x: {"y": compiled(x)}, compiled=compiled)
+    assert "compiled by XLA" in _findings(tmp_path / "1")
+
+
+def test_a_call_of_python_is_found(tmp_path):
+    _save(tmp_path / "1", lambda x: {"y": tf.reshape(tf.numpy_function(np.sin, [x], tf.float32), tf.shape(x))})
+    assert "calls Python" in _findings(tmp_path / "1")
+
+
+def test_an_operation_newer_than_the_servers_is_found(tmp_path):
+    import tensorflow_text as tf_text
+
+    def trim(x):
+        row = tf.RaggedTensor.from_row_lengths(x, [tf.size(x)])
+        return {"y": tf_text.RoundRobinTrimmer(2).trim([row, row])[0].to_tensor()}
+
+    _save(tmp_path / "1", trim)
+    assert "RoundRobinTrim" in _findings(tmp_path / "1")
+
+
+def test_an_output_without_batch_dimension_is_found(tmp_path):
+    _save(tmp_path / "1", lambda x: {"y": tf.reduce_sum(x)})
+    assert "y has shape []" in _findings(tmp_path / "1")
+
+
+def test_variables_stored_twice_are_found(tmp_path):
+    first, second = tf.Variable(tf.zeros([50_000])), tf.Variable(tf.zeros([50_000]))
+    _save(tmp_path / "1", lambda x: {"y": x + first[0]}, first=first, second=second)
+    assert "stored twice" in _findings(tmp_path / "1", parameter_bytes=200_000)
+
+
+def test_answers_other_than_the_models_are_found(exported):
+    probabilities = np.array([[0.2, 0.3, 0.5]], np.float32)
+    call = checks.Call("serving_default", {"text": np.array([b"profit"], object)}, {"probabilities": probabilities})
+    with pytest.raises(ExportError, match="serving_default/probabilities: served answers differ"):
+        checks.check_export(exported, 10**6, [call])
+
+
+def test_an_export_that_does_not_load_is_found(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "1")
+    (tmp_path / "1" / "variables" / "variables.index").unlink()
+    with pytest.raises(ExportError, match="does not load or run in a version-1 Session"):
+        checks.check_export(tmp_path / "1", 10**6, [])
