@@ -87,4 +87,5 @@ def classification_report(matrix: np.ndarray, names: Any) -> dict[str, Any]:
 
 def _ratio(numerator: Any, denominator: Any) -> np.ndarray:
     result: np.ndarray = np.zeros(np.shape(numerator))
-    return np.divide(numerator, denominator, out=result, where=np.asarray(denominator) != 0)
+    np.divide(numerator, denominator, out=result, where=np.asarray(denominator) != 0)
+    return result

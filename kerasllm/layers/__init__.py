@@ -1,6 +1,6 @@
 """Layers of the transformer; every one is a function of its inputs, its weights and a dropout seed."""
 
-from kerasllm.layers.activations import gelu
+from kerasllm.layers.activations import activate
 from kerasllm.layers.attention import SelfAttention, attention_bias
 from kerasllm.layers.dropout import draw_seed, drop
 from kerasllm.layers.embeddings import TextEmbedding
@@ -20,10 +20,10 @@ __all__ = [
     "SelfAttention",
     "TextEmbedding",
     "TransformerBlock",
+    "activate",
     "attention_bias",
     "draw_seed",
     "drop",
-    "gelu",
     "make_norm",
     "tied_logits",
 ]

@@ -6,6 +6,13 @@ from typing import Any
 import tensorflow as tf
 
 
+def activate(x: Any, name: str, training: bool = False) -> Any:
+    """The function that config.Backbone.activation names; swiglu halves the last axis."""
+    if name == "swiglu":
+        return swiglu(x)
+    return gelu_tanh(x) if name == "gelu_tanh" else gelu(x, fast_gradient=training)
+
+
 def gelu(x: Any, fast_gradient: bool = False) -> Any:
     """X * Phi(x) with the exact normal distribution function, as BERT has it (Hendrycks & Gimpel 2016).
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasllm.config import Backbone
-from kerasllm.layers.activations import gelu
+from kerasllm.layers.activations import activate
 from kerasllm.layers.dropout import drop
 from kerasllm.layers.initializers import STDDEV, initializer_for
 from kerasllm.layers.normalization import make_norm
@@ -87,7 +87,8 @@ class MaskedLMHead(keras.layers.Layer):
     def call(self, hidden: Any, positions: Any, word_table: Any, training: bool = False) -> Any:
         """See the class for shapes."""
         slots = self.transform(tf.gather(hidden, positions, batch_dims=1))
-        slots = self.norm(gelu(slots, fast_gradient=training), training=training)
+        activation = "gelu_tanh" if self.options.activation == "gelu_tanh" else "gelu"  # a gate needs twice the width
+        slots = self.norm(activate(slots, activation, training), training=training)
         return tied_logits(slots, word_table, self.bias.value)
 
     def get_config(self) -> dict[str, Any]:

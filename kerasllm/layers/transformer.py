@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasllm.config import Backbone
-from kerasllm.layers.activations import gelu, gelu_tanh, swiglu
+from kerasllm.layers.activations import activate
 from kerasllm.layers.attention import SelfAttention
 from kerasllm.layers.dropout import drop
 from kerasllm.layers.initializers import initializer_for
@@ -69,7 +69,7 @@ class TransformerBlock(keras.layers.Layer):
             return self.attention(x, bias, position_ids, dropout_seed, training=training)
 
         def feed_forward(x: Any) -> Any:
-            return self.contract(self._activate(self.expand(x), training))
+            return self.contract(activate(self.expand(x), self.options.activation, training))
 
         x = self._branch(x, attend, self.attention_norm, dropout_seed, 1, training)
         return self._branch(x, feed_forward, self.feed_forward_norm, dropout_seed, 2, training)
@@ -81,11 +81,6 @@ class TransformerBlock(keras.layers.Layer):
             )
         branch = drop(function(x), self.options.dropout, seed, self._dropout_index(place))
         return norm(x + branch, training=training)
-
-    def _activate(self, x: Any, training: bool) -> Any:
-        if self.options.activation == "swiglu":
-            return swiglu(x)
-        return gelu_tanh(x) if self.options.activation == "gelu_tanh" else gelu(x, fast_gradient=training)
 
     def _dropout_index(self, place: int) -> int:
         return 1 + 3 * self.index + place  # 0 is the embedding's
