@@ -1,0 +1,1 @@
+"""What does a method without a neural network reach on the same rows? Functions over plain arrays, no TensorFlow."""
