@@ -1,0 +1,5 @@
+"""Asking a model server without TensorFlow."""
+
+from serving.clients.client import PredictClient, VersionStatus
+
+__all__ = ["PredictClient", "VersionStatus"]

@@ -1,0 +1,70 @@
+"""How does a person ask a model server? Texts as arguments or lines of standard input, answers as lines.
+
+python -m serving.clients.cli --server 127.0.0.1:8500 --model sentiment "Profit rose." "净利润下降。"
+"""
+
+import json
+import sys
+import unicodedata
+from typing import Any
+
+from absl import app, flags
+
+from kerasllm.errors import KerasLLMError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("server", "127.0.0.1:8500", "HOST:PORT of the gRPC server.")
+flags.DEFINE_string("model", "default", "Name of the model on the server.")
+flags.DEFINE_integer("version", None, "Version of the model; the newest one by default.")
+flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
+flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
+flags.DEFINE_bool("json", False, "One JSON object a line instead of columns.")
+flags.DEFINE_bool("metadata", False, "Print the model's signatures and end.")
+flags.DEFINE_bool("status", False, "Print the states of the model's versions and end.")
+
+
+def ask(texts: list[str]) -> None:
+    """Prints what the flags ask for.
+
+    Raises:
+      ServingError: as PredictClient does.
+    """
+    from serving.clients.client import PredictClient
+
+    with PredictClient(FLAGS.server, FLAGS.model, FLAGS.deadline_s, FLAGS.version) as client:
+        if FLAGS.metadata:
+            print(json.dumps(client.metadata(), indent=1, ensure_ascii=False))
+        elif FLAGS.status:
+            for found in client.status():
+                print(f"{found.version:>6}  {found.state:<9}  {found.error}".rstrip())
+        else:
+            texts = texts or [line.rstrip("\n") for line in sys.stdin]
+            for start in range(0, len(texts), FLAGS.batch):
+                batch = texts[start : start + FLAGS.batch]
+                for text, answer in zip(batch, client.classify(batch), strict=True):
+                    print(_line(text, answer))
+
+
+def _line(text: str, answer: dict[str, Any]) -> str:
+    if FLAGS.json:
+        return json.dumps({"text": text, **answer}, ensure_ascii=False)
+    probabilities = " ".join(f"{probability:.3f}" for probability in answer["probabilities"])
+    return f"{_padded(answer['label'], 12)}  {probabilities}  {text}"
+
+
+def _padded(text: str, width: int) -> str:
+    """Pads to columns of a terminal, where a Chinese character takes two."""
+    return text + " " * (width - sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text))
+
+
+def main(argv: list[str]) -> None:
+    """Asks; an error of ours is one line and exit code 1."""
+    try:
+        ask(argv[1:])
+    except KerasLLMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)
