@@ -7,8 +7,10 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from kerasllm.config import Run, load_run
-from kerasllm.errors import KerasLLMError
+from kerasllm.config import Run, Train, load_run
+from kerasllm.errors import ConfigError, KerasLLMError
+
+FLAGS = flags.FLAGS
 
 
 def define_run_flags() -> None:
@@ -21,6 +23,23 @@ def define_machine_flags() -> None:
     """Defines --num_devices and --num_threads, which say how much of the machine is used."""
     flags.DEFINE_integer("num_devices", 0, "Devices of the mirrored strategy; 0: all there are.", lower_bound=0)
     flags.DEFINE_integer("num_threads", 0, "Threads of one operation; 0: as many as cores.", lower_bound=0)
+    flags.DEFINE_string("profile", None, "FIRST,LAST: profile of the steps from FIRST up to LAST, for TensorBoard.")
+
+
+def profile_steps() -> list[Any]:
+    """The action that --profile asks for, if any.
+
+    Raises:
+      ConfigError: it is not two rising numbers.
+    """
+    if FLAGS.profile is None:
+        return []
+    from kerasllm.training import Profile
+
+    first, _, last = FLAGS.profile.partition(",")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise ConfigError(f"--profile {FLAGS.profile}: expected FIRST,LAST with FIRST < LAST, for example 20,30.")
+    return [Profile(int(first), int(last))]
 
 
 def run_from_flags() -> Run:
@@ -29,7 +48,12 @@ def run_from_flags() -> Run:
     Raises:
       ConfigError: as `load_run` does.
     """
-    return load_run(flags.FLAGS.config, flags.FLAGS.set)
+    return load_run(FLAGS.config, FLAGS.set)
+
+
+def total_steps(train: Train, steps_per_epoch: int) -> int:
+    """The steps of the whole run, from train.steps or train.epochs."""
+    return train.steps or max(1, round((train.epochs or 1) * steps_per_epoch))
 
 
 def run_program(main: Callable[[], Any]) -> None:
@@ -46,6 +70,6 @@ def run_program(main: Callable[[], Any]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
-    for flag in flags.FLAGS.flags_by_module_dict().get(__name__, ()):  # --help shows the main module's flags only
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    for flag in FLAGS.flags_by_module_dict().get(__name__, ()):  # --help shows the main module's flags only
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(body)

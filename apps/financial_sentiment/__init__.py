@@ -1,0 +1,1 @@
+"""Financial sentiment: a text is good news, bad news or neither."""

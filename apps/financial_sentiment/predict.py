@@ -1,0 +1,58 @@
+"""Scores a file of texts in bulk: each row comes out with its label and probabilities, in the same order.
+
+python -m apps.financial_sentiment.predict --workdir runs/sentiment --input news.txt --output scored.tsv
+"""
+
+import itertools
+from pathlib import Path
+
+from absl import flags
+
+from apps.flags import run_program
+from kerasllm.config import load_run
+from kerasllm.errors import DataError
+
+FLAGS = flags.FLAGS
+ROWS_AT_A_TIME = 4096  # memory does not grow with the file
+
+
+def define_flags() -> None:
+    """Says what is scored, and where to."""
+    flags.DEFINE_string("workdir", None, "Folder that the train program wrote.", required=True)
+    flags.DEFINE_string(
+        "input", None, "Texts: .txt (one a line), or .tsv, .csv, .jsonl with a text column.", required=True
+    )
+    flags.DEFINE_string("output", None, "File to write: text, label, and one probability per label.", required=True)
+    flags.DEFINE_multi_string("set", [], "Override of a data setting, such as data.text_column=sentence.")
+
+
+def main() -> None:
+    """Reads, scores and writes a few thousand rows at a time; the output appears when it is whole."""
+    settings = load_run(Path(FLAGS.workdir) / "run.yaml", FLAGS.set).data
+
+    from kerasllm import data
+    from kerasllm.trained import classify, load
+
+    trained = load(FLAGS.workdir)
+    output = Path(FLAGS.output)
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    count = 0
+    try:
+        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+            print("text", "label", *trained.run.data.labels, sep="\t", file=file)
+            for texts in itertools.batched(data.read_texts(FLAGS.input, settings), ROWS_AT_A_TIME):
+                for text, row in zip(texts, classify(trained, texts), strict=True):
+                    label = trained.run.data.labels[row.argmax()]
+                    print(" ".join(text.split()), label, *(f"{p:.6f}" for p in row), sep="\t", file=file)
+                count += len(texts)
+        unfinished.replace(output)
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    print(f"{count:,} rows -> {output}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    run_program(main)
