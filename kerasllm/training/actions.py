@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from kerasllm.training.loop import Trainer
 
 MOST_EMBEDDINGS = 50_000  # the projector runs in a browser and shows no more
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+    "PingFang SC",
+)
 
 
 class Action:
@@ -87,7 +95,7 @@ class EmbeddingProjector(Action):
 
     Args:
       words: one per row of the table, as they are.
-      table: model -> [V, D] embedding table.
+      table: model -> [V, D] embedding table, a keras.Variable or tensor.
     """
 
     def __init__(self, words: Sequence[str], table: Callable[[keras.Model], Any]) -> None:
@@ -96,7 +104,7 @@ class EmbeddingProjector(Action):
 
     def on_checkpoint(self, trainer: "Trainer", step: int, checkpoint: Checkpoint) -> None:
         """Writes the table."""
-        table = keras.ops.convert_to_numpy(self.table(trainer.model))
+        table = self.table(trainer.model).numpy()
         write_projector(trainer.workdir.tensorboard / "embeddings", table, self.words)
 
 
@@ -155,16 +163,21 @@ def confusion_picture(counts: np.ndarray, labels: Sequence[str]) -> bytes:
       counts: [C, C] int; row = true label, column = predicted label.
       labels: C names.
     """
+    from matplotlib import font_manager
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # draws without a display and without global state
     from matplotlib.figure import Figure
 
+    fonts = [name for name in CHINESE_FONTS if name in font_manager.get_font_names()]
+    if not fonts:  # better \u6da8 than an empty box
+        labels = [label.encode("ascii", "backslashreplace").decode() for label in labels]
     size = 2.5 + 0.7 * len(labels)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    family = ["DejaVu Sans", *fonts]
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", family=family)
+    axes.set_yticks(range(len(labels)), labels, family=family)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row in range(len(labels)):

@@ -2,7 +2,7 @@
 
 step-00000200/
   state.index, state.data-*   a TensorFlow checkpoint of two lists of plain variables: `model` and `optimizer`
-  variables.json              format version, step, and path, shape and dtype of each variable of the two lists
+  variables.json              format version, step, sizes of the state files, and path, shape and dtype of each variable
   metrics.json                held-out metrics, if the run was evaluated at this very step
   run.yaml                    the configuration
 
@@ -95,7 +95,8 @@ class CheckpointFolder:
             unfinished.mkdir(parents=True)
             lists = {name: [variable.value for variable in group] for name, group in groups.items()}
             tf.train.Checkpoint(**lists).write(str(unfinished / "state"))
-            described = {"format_version": FORMAT_VERSION, "step": step, **described}
+            sizes = {path.name: path.stat().st_size for path in sorted(unfinished.iterdir())}
+            described = {"format_version": FORMAT_VERSION, "step": step, "bytes": sizes, **described}
             (unfinished / "variables.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
             (unfinished / "metrics.json").write_text(json.dumps(metrics or {}, indent=1), encoding="utf-8")
             (unfinished / "run.yaml").write_text(dump_run(run), encoding="utf-8")
@@ -263,6 +264,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{folder} has format version {described.get('format_version')}, this program reads {FORMAT_VERSION}. "
             "Use the version of kerasllm that wrote it."
         )
+    for name, size in described["bytes"].items():
+        found = (folder / name).stat().st_size if (folder / name).exists() else 0
+        if found != size:
+            raise _damaged(folder, ValueError(f"{name} has {found} of {size} bytes"))
     return described
 
 

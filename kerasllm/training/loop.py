@@ -243,7 +243,7 @@ class Trainer:
     def _check_weights(self, first_step: int, step: int) -> None:
         if weights_are_finite(self.model):
             return
-        bad = [one.path for one in self.model.weights if not np.all(np.isfinite(keras.ops.convert_to_numpy(one)))]
+        bad = [one.path for one in self.model.weights if not np.all(np.isfinite(one.numpy()))]
         raise TrainingError(
             f"weight {bad[0]!r} (and {len(bad) - 1} more) is not finite after steps {first_step} to {step}. "
             f"{self._last_good()} Lower optimizer.peak_learning_rate or raise optimizer.warmup_share."
