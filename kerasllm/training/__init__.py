@@ -7,14 +7,15 @@ from kerasllm.training.actions import (
     TensorBoard,
     confusion_picture,
 )
-from kerasllm.training.checkpoints import find_checkpoint, load_backbone, restore_weights
+from kerasllm.training.checkpoints import CheckpointFolder, find_checkpoint, load_backbone, restore_weights
 from kerasllm.training.distribution import configure_devices, make_strategy
 from kerasllm.training.loop import Trainer
 from kerasllm.training.optimizers import make_optimizer
-from kerasllm.training.workdir import Workdir
+from kerasllm.training.workdir import Workdir, prepare_workdir
 
 __all__ = [
     "Action",
+    "CheckpointFolder",
     "EmbeddingProjector",
     "Profile",
     "TensorBoard",
@@ -26,5 +27,6 @@ __all__ = [
     "load_backbone",
     "make_optimizer",
     "make_strategy",
+    "prepare_workdir",
     "restore_weights",
 ]

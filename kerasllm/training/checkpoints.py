@@ -75,18 +75,25 @@ class CheckpointFolder:
         self,
         step: int,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | None,
         run: Run,
         metrics: dict[str, float] | None = None,
     ) -> Checkpoint:
         """Writes everything under a temporary name, forces it to disk, renames it, then removes what is too old.
+
+        Args:
+          step: steps done.
+          model: built.
+          optimizer: None for weights that will not be trained on.
+          run: the configuration.
+          metrics: held-out metrics at this step, among them "loss".
 
         Raises:
           CheckpointError: the disk refuses.
         """
         folder = self.folder / f"step-{step:08d}"
         unfinished = self.folder / f"{UNFINISHED}{folder.name}"
-        groups = {"model": model.variables, "optimizer": optimizer.variables}
+        groups = {"model": model.variables, "optimizer": optimizer.variables if optimizer else []}
         described: dict[str, Any] = {
             name: [_describe(variable) for variable in group] for name, group in groups.items()
         }
@@ -203,6 +210,8 @@ def _match_below(backbone: keras.Model, saved_paths: Sequence[str], folder: Path
     nearest: list[str] = []
     for depth in range(len(own_prefix) + 1):
         suffixes = ["/".join(path.split("/")[depth:]) for path in own_paths]
+        if not all("/" in suffix for suffix in suffixes):
+            break  # a bare `kernel` would match any layer's
         prefixes = {path[: -len(suffixes[0])] for path in saved_paths if ("/" + path).endswith("/" + suffixes[0])}
         for prefix in sorted(prefixes, key=len):
             missing = [suffix for suffix in suffixes if prefix + suffix not in places]

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.image
 import numpy as np
+import tensorflow as tf
 from google.protobuf import text_format
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector import ProjectorConfig
@@ -35,7 +36,7 @@ def test_a_run_leaves_its_curves_texts_and_pictures(tmp_path: Path, tiny: Any) -
     assert set(held_out.Tags()["tensors"]) == {"loss", "tag_loss", "tag_accuracy", "samples", "confusion"}
     last = held_out.Tensors("loss")[-1]
     assert last.step == 12
-    np.testing.assert_allclose(last.tensor_proto.float_val[0], results["held_out"]["loss"], rtol=1e-6)
+    np.testing.assert_allclose(tf.make_ndarray(last.tensor_proto), results["held_out"]["loss"], rtol=1e-6)
     assert held_out.Tensors("samples")[0].tensor_proto.string_val[0] == b"| step 6 |"
 
 

@@ -132,8 +132,7 @@ def test_a_head_without_targets_in_a_batch_adds_nothing() -> None:
     assert numbers["skipped"] == 0
 
 
-@pytest.mark.parametrize(("replicas", "row"), [(1, 0), (2, 1), (2, 11), (3, 5)])
-@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize(("replicas", "row", "value"), [(1, 0, math.nan), (2, 11, math.inf), (3, 5, math.nan)])
 def test_a_bad_number_on_one_replica_leaves_weights_and_slots_bit_equal(
     tmp_path: Path, tiny: Any, replicas: int, row: int, value: float
 ) -> None:
