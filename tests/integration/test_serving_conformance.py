@@ -1,0 +1,536 @@
+"""Does the embedded server answer as TensorFlow Serving does? [n]: number in the project's protocol checklist."""
+
+import os
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+VERSION = 123
+
+
+def _write_half_plus_two(directory):
+    """Y = x / 2 + 2 in the version-1 form, with Classify and Regress signatures over tf.train.Examples."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        half, two = v1.get_variable("a", initializer=0.5), v1.get_variable("b", initializer=2.0)
+        examples = v1.placeholder(tf.string, [None], name="tf_example")
+        parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+        x = tf.identity(parsed["x"], name="x")
+        y = tf.add(tf.multiply(half, x), two, name="y")
+        info = v1.saved_model.build_tensor_info
+
+        def signature(inputs, outputs):
+            return v1.saved_model.signature_def_utils.build_signature_def(inputs, outputs, "tensorflow/serving/predict")
+
+        builder = v1.saved_model.Builder(str(directory))
+        session.run(v1.global_variables_initializer())
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            signature_def_map={
+                "serving_default": signature({"x": info(x)}, {"y": info(y)}),
+                "classify_x_to_y": signature({"inputs": info(examples)}, {"scores": info(y)}),
+                "regress_x_to_y": signature({"inputs": info(examples)}, {"outputs": info(y)}),
+            },
+        )
+        builder.save()
+
+
+def _write_echo(directory):
+    """A version-2 model: one echo signature per data type, a long loop, and a matrix product."""
+    import tensorflow as tf
+
+    module, signatures = tf.Module(), {}
+    for kind in ECHOED:
+        function = tf.function(lambda x: {"y": tf.identity(x)})
+        signatures[f"echo_{kind}"] = function.get_concrete_function(x=tf.TensorSpec([None], tf.as_dtype(kind)))
+
+    def spin(x):
+        matrix = tf.fill([200, 200], x[0])
+        return {"y": tf.while_loop(lambda i, m: i < 10**7, lambda i, m: (i + 1, tf.tanh(m @ m)), [0, matrix])[1]}
+
+    def describe(inputs):
+        rows = tf.size(inputs)
+        return {"classes": tf.fill([rows, 2], "yes"), "scores": tf.fill([rows, 2], 0.25)}
+
+    signatures["spin"] = tf.function(spin).get_concrete_function(x=tf.TensorSpec([None], tf.float32))
+    signatures["describe"] = tf.function(describe).get_concrete_function(inputs=tf.TensorSpec([None], tf.string))
+    signatures["two"] = tf.function(lambda a, b: {"sum": a + b, "product": a * b}).get_concrete_function(
+        a=tf.TensorSpec([None], tf.float32), b=tf.TensorSpec([None], tf.float32)
+    )
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+ECHOED = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64"]
+ECHOED += ["uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64"]
+
+
+def _stock_testdata():
+    """The reference models of TensorFlow Serving, if this machine has them."""
+    if "KERASLLM_TFS_TESTDATA" in os.environ:
+        return Path(os.environ["KERASLLM_TFS_TESTDATA"])
+    if "KERASLLM_DATA" in os.environ:
+        return Path(os.environ["KERASLLM_DATA"]).absolute().parent / "tfs_testdata"
+    return None
+
+
+class Service:
+    """A running server in this process and the stubs to call it."""
+
+    def __init__(self, configs):
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        from serving.server.core import ServerCore
+        from serving.server.services import start_server
+        from serving.server.versions import ModelConfig, Models
+
+        self.models = Models([ModelConfig(name, path) for name, path in configs])
+        self.models.start(0)
+        self.core = ServerCore(self.models)
+        self.server, port = start_server(self.core, "127.0.0.1", 0, 4)
+        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=unlimited)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def close(self):
+        self.channel.close()
+        self.server.stop(None).wait()
+        self.models.close()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    base = tmp_path_factory.mktemp("models")
+    _write_half_plus_two(base / "half" / "00000123")
+    _write_echo(base / "echo" / "1")
+    service = Service([("m", base / "half"), ("echo", base / "echo")])
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def stock():
+    testdata = _stock_testdata()
+    if testdata is None or not testdata.is_dir():
+        pytest.skip("needs TensorFlow Serving's test models: set KERASLLM_TFS_TESTDATA to their folder")
+    service = Service(
+        [
+            ("m", testdata / "saved_model_half_plus_two_cpu"),
+            ("tf2", testdata / "saved_model_half_plus_two_tf2_cpu"),
+            ("three", testdata / "saved_model_half_plus_three"),
+        ]
+    )
+    yield service
+    service.close()
+
+
+@pytest.fixture(params=["own", "stock"])
+def service(request):
+    return request.getfixturevalue(request.param)
+
+
+def _request(model="m", signature="", **inputs):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        if isinstance(value, tf.make_tensor_proto(0).__class__):
+            request.inputs[name].CopyFrom(value)
+        else:
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return request
+
+
+def _floats(values, shape):
+    from tensorflow.core.framework import tensor_pb2
+
+    proto = tensor_pb2.TensorProto(dtype=1, float_val=values)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.tensor_shape.SetInParent()
+    return proto
+
+
+def _refused(call, request, **arguments):
+    """The code's name and the text of a call that has to fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request, **arguments)
+    return caught.value.code().name, caught.value.details()
+
+
+def _example(x):
+    import tensorflow as tf
+
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=[x]))
+    return tf.train.Example(features=tf.train.Features(feature={"x": feature}))
+
+
+# Predict: which model
+
+
+def test_a_request_without_model_spec_is_refused(service):  # [1]
+    from tensorflow_serving.apis import predict_pb2
+
+    refused = _refused(service.prediction.Predict, predict_pb2.PredictRequest())
+    assert refused == ("INVALID_ARGUMENT", "Missing ModelSpec")
+
+
+def test_a_model_spec_without_name_is_refused(service):  # [2]
+    request = _request(model="", x=[2.0])
+    refused = _refused(service.prediction.Predict, request)
+    assert refused == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")
+
+
+def test_an_unknown_model_is_not_found(service):  # [3]
+    refused = _refused(service.prediction.Predict, _request(model="x"))
+    assert refused == ("NOT_FOUND", "Servable not found for request: Latest(x)")
+
+
+def test_an_unknown_version_is_not_found(service):  # [4]
+    request = _request(x=[2.0])
+    request.model_spec.version.value = 7
+    refused = _refused(service.prediction.Predict, request)
+    assert refused == ("NOT_FOUND", "Servable not found for request: Specific(m, 7)")
+
+
+def test_an_unknown_label_is_refused(service):  # [5]
+    request = _request(x=[2.0])
+    request.model_spec.version_label = "l"
+    refused = _refused(service.prediction.Predict, request)
+    assert refused == ("INVALID_ARGUMENT", "Unrecognized servable version label: l")
+
+
+def test_the_servable_is_looked_for_before_the_signature_and_the_inputs(service):
+    assert _refused(service.prediction.Predict, _request(model="x", signature="s"))[0] == "NOT_FOUND"
+    assert _refused(service.prediction.Predict, _request(signature="s"))[0] == "FAILED_PRECONDITION"
+
+
+# Predict: which signature and which tensors
+
+
+def test_an_unknown_signature_is_a_failed_precondition(service):  # [7]
+    refused = _refused(service.prediction.Predict, _request(signature="s", x=[2.0]))
+    assert refused == ("FAILED_PRECONDITION", 'Serving signature key "s" not found.')
+
+
+def test_no_inputs_are_refused(service):  # [8]
+    refused = _refused(service.prediction.Predict, _request())
+    assert refused == (
+        "INVALID_ARGUMENT",
+        "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: {x}.",
+    )
+
+
+def test_an_extra_input_is_refused(service):  # [9]
+    refused = _refused(service.prediction.Predict, _request(z=[1.0], x=[2.0]))
+    assert refused == (
+        "INVALID_ARGUMENT",
+        "input size does not match signature: 2!=1 len({x,z}) != len({x}). Sent extra: {z}. Missing but required: {}.",
+    )
+
+
+def test_a_wrongly_named_input_is_refused(service):  # [10]
+    refused = _refused(service.prediction.Predict, _request(z=[1.0]))
+    assert refused == (
+        "INVALID_ARGUMENT",
+        "Signature input alias: x(feed name: x:0) not found in request and no default value provided. "
+        "Inputs expected to be in the request {z}, or default input alias set: ",
+    )
+
+
+def test_a_wrong_type_is_refused_with_the_sessions_text(service):  # [11]
+    refused = _refused(service.prediction.Predict, _request(x=[1]))
+    assert refused == ("INVALID_ARGUMENT", "Expects arg[0] to be float but int32 is provided")
+
+
+@pytest.mark.parametrize("shape", [[], [2], [1, 1, 1], [0], [3, 1]])
+def test_shapes_other_than_the_signatures_are_computed(service, shape):  # [12]
+    output = service.prediction.Predict(_request(x=np.full(shape, 1.0, np.float32))).outputs["y"]
+    assert [dim.size for dim in output.tensor_shape.dim] == shape
+    assert list(output.float_val) == [2.5] * int(np.prod(shape))
+
+
+def test_broken_tensors_are_refused(service):  # [13]
+    negative = _floats([1.0], [-1])
+    cut = _floats([], [2])
+    cut.tensor_content = b"\0\0\0"
+    unknown = _floats([1.0], [])
+    unknown.tensor_shape.unknown_rank = True
+    for proto in (negative, cut, unknown):
+        refused = _refused(service.prediction.Predict, _request(x=proto))
+        assert refused == ("INVALID_ARGUMENT", "tensor parsing error: x")
+
+
+@pytest.mark.parametrize(
+    ("values", "computed"), [([2, 4, 6, 8], [3, 4]), ([2], [3, 3]), ([], [2, 2])], ids=["surplus", "short", "none"]
+)
+def test_value_lists_of_other_lengths_are_cut_repeated_or_zeros(service, values, computed):  # [13]
+    response = service.prediction.Predict(_request(x=_floats(values, [2])))
+    assert list(response.outputs["y"].float_val) == computed
+
+
+def test_an_output_filter_chooses_outputs(own):  # [14]
+    request = _request("echo", "two", a=[3.0], b=[4.0])
+    assert set(own.prediction.Predict(request).outputs) == {"sum", "product"}
+    request.output_filter.append("product")
+    response = own.prediction.Predict(request)
+    assert set(response.outputs) == {"product"}
+    assert list(response.outputs["product"].float_val) == [12.0]
+
+
+def test_an_output_filter_with_unknown_or_repeated_names_is_refused(service):  # [14]
+    request = _request(x=[1.0])
+    request.output_filter.append("q")
+    refused = _refused(service.prediction.Predict, request)
+    message = "output tensor alias not found in signature: q Outputs expected to be in the set {y}."
+    assert refused == ("INVALID_ARGUMENT", message)
+    request.output_filter[:] = ["y", "y"]
+    refused = _refused(service.prediction.Predict, request)
+    assert refused == ("INVALID_ARGUMENT", "duplicate output tensor alias: y")
+
+
+def test_the_answer_names_model_version_and_resolved_signature(service):  # [15]
+    spec = service.prediction.Predict(_request(x=[2.0])).model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("m", VERSION, "serving_default")
+    assert not spec.HasField("version_label")
+
+
+@pytest.mark.parametrize("kind", ECHOED)
+def test_every_data_type_comes_back_in_typed_fields(own, kind):  # [16]
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(kind)
+    values = np.array([b"\xff", b"", b"abc"] if kind == "string" else [1, 0, 1], dtype.as_numpy_dtype)
+    for proto in (tf.make_tensor_proto(values), _typed(values)):
+        output = own.prediction.Predict(_request("echo", f"echo_{kind}", x=proto)).outputs["y"]
+        assert output.tensor_content == b""
+        assert output.dtype == dtype.as_datatype_enum
+        np.testing.assert_array_equal(tf.make_ndarray(output), values)
+
+
+def _typed(values):
+    from tensorflow.core.framework import tensor_pb2
+
+    from serving.server import tensors
+
+    proto = tensor_pb2.TensorProto()
+    tensors.encode(values, proto)
+    return proto
+
+
+def test_strings_may_come_as_tensor_content(own):  # [16]
+    from tensorflow.core.framework import tensor_pb2
+
+    proto = tensor_pb2.TensorProto(dtype=7, tensor_content=b"\x02\x00\x03abcde")  # lengths 2, 0, 3, then the bytes
+    proto.tensor_shape.dim.add(size=3)
+    output = own.prediction.Predict(_request("echo", "echo_string", x=proto)).outputs["y"]
+    assert list(output.string_val) == [b"ab", b"", b"cde"]
+    proto.tensor_content = b"\x02\x00\x04abcde"
+    assert _refused(own.prediction.Predict, _request("echo", "echo_string", x=proto))[1] == "tensor parsing error: x"
+
+
+def test_messages_above_four_megabytes_pass_both_ways(service):  # [17]
+    output = service.prediction.Predict(_request(x=np.full([2_000_000], 2.0, np.float32))).outputs["y"]
+    assert len(output.float_val) == 2_000_000
+    assert output.float_val[-1] == 3.0
+
+
+def test_long_error_texts_are_cut(service):  # [18]
+    _, text = _refused(service.prediction.Predict, _request(signature="s" * 3000, x=[2.0]))
+    assert len(text) == 1024 + len("...TRUNCATED")
+    assert text.endswith("s...TRUNCATED")
+
+
+def test_defaults_of_the_signature_fill_in_missing_inputs(stock):  # [19]
+    assert list(stock.prediction.Predict(_request("tf2")).outputs["y"].float_val) == [2.0]
+
+
+def test_with_defaults_a_wrong_name_among_few_inputs_is_named(stock):
+    assert "Inputs contains invalid name" in _refused(stock.prediction.Predict, _request("tf2", z=[1.0]))[1]
+
+
+def test_a_run_longer_than_the_deadline_ends_on_the_server_too(own):  # [20]
+    from serving.server.status import Code, StatusError
+
+    with pytest.raises(StatusError) as caught:
+        own.core.predict(_request("echo", "spin", x=[0.001]), timeout_s=0.3)
+    assert caught.value.code == Code.DEADLINE_EXCEEDED
+    assert caught.value.message == "Timed out waiting for notification"
+    refused = _refused(own.prediction.Predict, _request("echo", "spin", x=[0.001]), timeout=0.3)
+    assert refused[0] == "DEADLINE_EXCEEDED"
+    assert list(own.prediction.Predict(_request(x=[2.0])).outputs["y"].float_val) == [3.0]
+
+
+def test_models_that_only_the_version_1_loader_reads_are_served(stock):
+    assert list(stock.prediction.Predict(_request("three", x=[2.0])).outputs["y"].float_val) == [4.0]
+
+
+# Classify and Regress
+
+
+def _classification(model="m", signature="classify_x_to_y", values=(2.0,)):
+    from tensorflow_serving.apis import classification_pb2
+
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    request.input.example_list.examples.extend(_example(value) for value in values)
+    return request
+
+
+def _regression(values=(2.0,), signature="regress_x_to_y"):
+    from tensorflow_serving.apis import regression_pb2
+
+    request = regression_pb2.RegressionRequest()
+    request.model_spec.name, request.model_spec.signature_name = "m", signature
+    request.input.example_list.examples.extend(_example(value) for value in values)
+    return request
+
+
+def test_classify_answers_one_list_of_classes_per_example(service):
+    response = service.prediction.Classify(_classification(values=(2.0, 20.0)))
+    assert [[c.score for c in row.classes] for row in response.result.classifications] == [[3.0], [12.0]]
+    spec = response.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("m", VERSION, "classify_x_to_y")
+
+
+def test_classify_puts_labels_beside_scores(own):
+    response = own.prediction.Classify(_classification("echo", "describe"))
+    classes = response.result.classifications[0].classes
+    assert [(c.label, c.score) for c in classes] == [("yes", 0.25)] * 2
+
+
+def test_regress_answers_one_number_per_example(service):
+    response = service.prediction.Regress(_regression((2.0, 20.0)))
+    assert [r.value for r in response.result.regressions] == [3.0, 12.0]
+
+
+def test_a_context_is_shared_by_all_examples(service):
+    import tensorflow as tf
+
+    request = _regression(())
+    listed = request.input.example_list_with_context
+    listed.context.CopyFrom(_example(2.0))
+    listed.examples.extend([tf.train.Example(), _example(20.0)])
+    response = service.prediction.Regress(request)
+    assert [r.value for r in response.result.regressions] == [3.0, 12.0]
+
+
+def test_classify_and_regress_refuse_unknown_signatures(service):  # [22]
+    refused = ("INVALID_ARGUMENT", "No signature was found with the name: s")
+    assert _refused(service.prediction.Classify, _classification(signature="s")) == refused
+    assert _refused(service.prediction.Regress, _regression(signature="s")) == refused
+
+
+def test_classify_and_regress_refuse_no_examples(service):  # [23]
+    assert _refused(service.prediction.Classify, _classification(values=())) == ("INVALID_ARGUMENT", "Input is empty.")
+    assert _refused(service.prediction.Regress, _regression(())) == ("INVALID_ARGUMENT", "Input is empty.")
+
+
+def test_a_signature_that_does_not_take_examples_is_refused(service):
+    code, text = _refused(service.prediction.Classify, _classification(signature="serving_default"))
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("No classification inputs found in SignatureDef: ")
+
+
+def test_an_example_without_the_feature_is_refused(service):
+    import tensorflow as tf
+
+    request = _regression(())
+    request.input.example_list.examples.append(tf.train.Example())
+    code, text = _refused(service.prediction.Regress, request)
+    assert code == "INVALID_ARGUMENT"
+    assert "Feature: x (data type: float) is required but could not be found." in text
+
+
+# GetModelMetadata and GetModelStatus
+
+
+def _metadata(model="m", fields=("signature_def",)):
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = model
+    return request
+
+
+def test_metadata_wants_a_known_field_before_it_looks_for_the_model(service):  # [25]
+    refused = _refused(service.prediction.GetModelMetadata, _metadata("x", ()))
+    assert refused == ("INVALID_ARGUMENT", "GetModelMetadataRequest must specify at least one metadata_field")
+    refused = _refused(service.prediction.GetModelMetadata, _metadata("x", ("f",)))
+    assert refused == ("INVALID_ARGUMENT", "Metadata field f is not supported")
+    assert _refused(service.prediction.GetModelMetadata, _metadata("x"))[0] == "NOT_FOUND"
+
+
+def test_metadata_tells_all_signatures(service):  # [25]
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    response = service.prediction.GetModelMetadata(_metadata())
+    assert response.metadata["signature_def"].type_url == "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    assert signatures.signature_def["serving_default"].inputs["x"].name == "x:0"
+    assert {"classify_x_to_y", "regress_x_to_y"} <= set(signatures.signature_def)
+    assert (response.model_spec.version.value, response.model_spec.signature_name) == (VERSION, "")
+
+
+def test_metadata_of_version_2_models_lists_the_initialiser(own):  # [25]
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    own.prediction.GetModelMetadata(_metadata("echo")).metadata["signature_def"].Unpack(signatures)
+    assert "__saved_model_init_op" in signatures.signature_def
+
+
+def _status(model="m", version=None, label=""):
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = model
+    if version is not None:
+        request.model_spec.version.value = version
+    if label:
+        request.model_spec.version_label = label
+    return request
+
+
+def test_status_tells_the_versions_and_ignores_a_label(service):  # [26]
+    for request in (_status(), _status(version=VERSION), _status(label="l")):
+        found = service.model.GetModelStatus(request).model_version_status
+        assert [(f.version, f.state, f.status.error_code) for f in found] == [(VERSION, 30, 0)]
+        assert found[0].HasField("status")
+
+
+def test_status_of_what_is_not_there_is_not_found(service):  # [26]
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    call = service.model.GetModelStatus
+    assert _refused(call, _status("x")) == ("NOT_FOUND", "Could not find any versions of model x")
+    assert _refused(call, _status(version=7)) == ("NOT_FOUND", "Could not find version 7 of model m")
+    empty = get_model_status_pb2.GetModelStatusRequest()
+    assert _refused(call, empty) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+
+
+# What is not offered
+
+
+def test_calls_that_are_not_offered_are_unimplemented(own):  # [28]
+    from tensorflow_serving.apis import inference_pb2, model_management_pb2, session_service_pb2
+
+    code, text = _refused(own.prediction.MultiInference, inference_pb2.MultiInferenceRequest())
+    assert (code, "not offered" in text) == ("UNIMPLEMENTED", True)
+    code, text = _refused(own.model.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest())
+    assert (code, "not offered" in text) == ("UNIMPLEMENTED", True)
+    session_run = own.channel.unary_unary(
+        "/tensorflow.serving.SessionService/SessionRun",
+        request_serializer=session_service_pb2.SessionRunRequest.SerializeToString,
+        response_deserializer=session_service_pb2.SessionRunResponse.FromString,
+    )
+    assert _refused(session_run, session_service_pb2.SessionRunRequest())[0] == "UNIMPLEMENTED"
