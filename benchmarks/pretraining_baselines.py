@@ -3,7 +3,7 @@
     python -m benchmarks.pretraining_baselines --config configs/pretrain/demo.yaml --corpus corpora/mine
 
 For BERT: the most frequent token at the masked slots, and word overlap for next-sentence pairs. For GPT: a unigram and
-an interpolated Kneser-Ney bigram on the same next tokens. Prints one JSON object; counts are of the training part alone.
+an interpolated Kneser-Ney bigram on the same next tokens. Prints one JSON object; counts are of the training part.
 """
 
 import json

@@ -8,7 +8,6 @@ The same seed and size give the same bytes on every machine. Everything is inven
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -161,4 +160,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("output", None, "Folder to write; must be new or empty.", required=True)
     flags.DEFINE_integer("seed", 1, "Another seed gives another world.")
     flags.DEFINE_float("megabytes", 4.0, "Rough size of everything together.")
-    sys.exit(run_program(main))
+    run_program(main)

@@ -46,7 +46,8 @@ class KneserNeyBigram:
         keys = previous.astype(np.int64) * len(self.continuation) + following
         place = np.minimum(np.searchsorted(self.bigrams, keys), len(self.bigrams) - 1)
         seen = self.bigrams[place] == keys
-        return np.where(seen, self.discounted[place], 0.0) + self.backoff[previous] * self.continuation[following]
+        from_bigram = np.where(seen, self.discounted[place], 0.0)
+        return np.asarray(from_bigram + self.backoff[previous] * self.continuation[following])
 
     def perplexity(self, previous: np.ndarray, following: np.ndarray) -> float:
         """Perplexity: exp of the mean negative log probability (natural) over the pairs."""
@@ -63,4 +64,4 @@ def _continuation(before: np.ndarray) -> np.ndarray:
     total = before.sum()
     discount = _discount(before)
     known = int((before > 0).sum())
-    return np.maximum(before - discount, 0) / total + discount * known / total / len(before)
+    return np.asarray(np.maximum(before - discount, 0) / total + discount * known / total / len(before))
