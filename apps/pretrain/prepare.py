@@ -3,6 +3,8 @@
 python -m apps.pretrain.prepare --input 'heading:wiki/*.txt' --input speeches/ --output corpora/mixed
 """
 
+from typing import Any, Self
+
 from absl import flags, logging
 
 from apps.flags import define_run_flags, run_from_flags, run_program
@@ -12,8 +14,8 @@ from kerasllm.errors import ConfigError
 _INPUT = flags.DEFINE_multi_string(
     "input",
     [],
-    "File, folder or pattern of text, .jsonl, or .gz of either. A prefix doc_marker:, blank_line:, heading: or file: says "
-    "where its documents begin, else data.document_boundary does. May be repeated; each is a source of its own.",
+    "File, folder or pattern of text, .jsonl, or .gz of either. A prefix doc_marker:, blank_line:, heading: or file: "
+    "says where its documents begin, else data.document_boundary does. May be repeated; each is a source of its own.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; must not exist or be empty.", required=True)
 _VOCABULARY = flags.DEFINE_string("vocabulary", None, "vocab.txt or .model to use instead of learning one.")
@@ -49,18 +51,18 @@ class _ProgressBars:
 
     def __init__(self, total: int) -> None:
         self._total, self._stage = total, ""
+        self._bar: Any = None
 
-    def __enter__(self) -> "_ProgressBars":
-        import tqdm
-
-        self._make, self._bar = tqdm.tqdm, None
+    def __enter__(self) -> Self:
         return self
 
     def update(self, stage: str, num_bytes: int) -> None:
         if stage != self._stage:
+            from tqdm import tqdm
+
             self.__exit__()
             self._stage = stage
-            self._bar = self._make(total=self._total, desc=stage, unit="B", unit_scale=True, mininterval=0.5)
+            self._bar = tqdm(total=self._total, desc=stage, unit="B", unit_scale=True, mininterval=0.5)
         self._bar.update(num_bytes)
 
     def __exit__(self, *_: object) -> None:

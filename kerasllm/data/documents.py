@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 
 from kerasllm.config import Data
 from kerasllm.errors import DataError
@@ -122,7 +122,7 @@ def _decoded(path: Path, progress: Callable[[int], object]) -> Iterator[str]:
     position, told = 0, 0  # bytes of text; bytes of the file
     try:
         with path.open("rb") as file:
-            stream: IO[bytes] = gzip.open(file) if path.suffix == ".gz" else file  # type: ignore[assignment]
+            stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
             while True:
                 chunk = stream.read(_READ_BYTES)
                 waiting = len(decoder.getstate()[0])

@@ -42,8 +42,9 @@ class LabelledTexts:
 
     def take(self, indices: list[int] | np.ndarray) -> "LabelledTexts":
         """The texts at these places, in this order."""
-        columns = (self.texts, self.labels, self.rows)
-        return LabelledTexts(*([column[i] for i in indices] for column in columns))
+        return LabelledTexts(
+            [self.texts[i] for i in indices], [self.labels[i] for i in indices], [self.rows[i] for i in indices]
+        )
 
 
 def read_labelled(path: str | os.PathLike[str], data: Data) -> LabelledTexts:
@@ -54,8 +55,8 @@ def read_labelled(path: str | os.PathLike[str], data: Data) -> LabelledTexts:
       data: names of the columns and the known labels.
 
     Raises:
-      DataError: naming file and line: a missing column, an unknown label, an empty text, a row of another width, another
-        encoding; or a file without rows.
+      DataError: naming file and line: a missing column, an unknown label, an empty text, a row of another width,
+        another encoding; or a file without rows.
     """
     path = Path(path)
     if not data.labels:
@@ -83,8 +84,8 @@ def labelled_batches(
     T is the longest text of the batch rounded up to 16, at most run.train.sequence_length.
 
     Training: endless; the order of an epoch is a function of (run.seed, epoch), step k is always the same batch, the
-    rows after an epoch's last full batch are left out (others each time). Otherwise: once, in the order of the file; the
-    last batch is filled up with rows of weight 0.
+    rows after an epoch's last full batch are left out (others each time). Otherwise: once, in the order of the file;
+    the last batch is filled up with rows of weight 0.
     """
     steps = labelled_steps_per_epoch(examples, run, training=training)
     order = _Order(len(examples), run, training, steps)

@@ -30,9 +30,9 @@ _GPT_NAMES = ("token_ids", "sequence_ids", "position_ids", "labels", "label_weig
 def pretraining_batches(split: Split, run: Run, *, start_step: int = 0, repeat: bool = True) -> tf.data.Dataset:
     """Global batches for BERT or GPT, by run.objective.task; see the data section of the documentation for their names.
 
-    Training ("train"): step k holds rows k*B to (k+1)*B of an endless line of epochs. Each epoch is a new order, new pairs
-    and new masks, all drawn from (run.seed, epoch). Every epoch has the steps of the first one: where its plan has more
-    rows the last of them (others each time) are left out, where it has fewer it begins again.
+    Training ("train"): step k holds rows k*B to (k+1)*B of an endless line of epochs. Each epoch is a new order, new
+    pairs and new masks, all drawn from (run.seed, epoch). Every epoch has the steps of the first one: where its plan
+    has more rows the last of them (others each time) are left out, where it has fewer it begins again.
 
     Evaluation ("held_out"): always the same rows and masks, at most run.train.evaluation_rows, once; the last batch is
     filled up with rows of weight 0.
@@ -48,8 +48,7 @@ def pretraining_batches(split: Split, run: Run, *, start_step: int = 0, repeat: 
       DataError: the documents do not fill a row.
     """
     rows = _Rows(split, run)
-    num_steps = steps_per_epoch(split, run)
-    stop = np.iinfo(np.int64).max if repeat and not rows.is_evaluation else num_steps
+    stop = np.iinfo(np.int64).max if repeat and not rows.is_evaluation else rows.num_steps
     steps = tf.data.Dataset.range(start_step, stop)
     if run.objective.task == "gpt_pretraining":
         return steps.map(_reader(rows, _gpt_rows, _GPT_NAMES), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -60,10 +59,7 @@ def pretraining_batches(split: Split, run: Run, *, start_step: int = 0, repeat: 
 
 def steps_per_epoch(split: Split, run: Run) -> int:
     """Batches of one epoch, or of one evaluation when the split is held out."""
-    rows = _Rows(split, run)
-    if rows.is_evaluation:
-        return math.ceil(rows.num_rows / run.train.global_batch)
-    return max(1, rows.num_rows // run.train.global_batch)
+    return _Rows(split, run).num_steps
 
 
 class _Rows:
@@ -81,6 +77,8 @@ class _Rows:
                 f"{run.train.sequence_length}. Prepare more text, or lower train.sequence_length."
             )
         self.num_rows = min(rows, run.train.evaluation_rows) if self.is_evaluation else rows
+        batch = run.train.global_batch
+        self.num_steps = math.ceil(self.num_rows / batch) if self.is_evaluation else max(1, self.num_rows // batch)
 
     def plan(self, epoch: int) -> Plan:
         with self._lock:
@@ -99,8 +97,7 @@ class _Rows:
         if self.is_evaluation:
             rows = np.arange(step * batch, (step + 1) * batch)
             return self.plan(0), np.where(rows < self.num_rows, rows, -1), rows
-        steps = max(1, self.num_rows // batch)
-        epoch, step = divmod(step, steps)
+        epoch, step = divmod(step, self.num_steps)
         plan = self.plan(epoch)
         rows = np.arange(step * batch, (step + 1) * batch)
         return plan, rows % len(plan), rows + (epoch << 32)
@@ -193,8 +190,9 @@ def _stream_parts(plan: StreamPlan, split: Split, begin: int, end: int) -> Itera
         tokens = split.tokens(
             int(plan.documents[first]), inside[0] - document_begin - 1, inside[1] - document_begin - 1
         )
-        parts = [[special.bos] * (start == document_begin), tokens, [special.eos] * (stop == document_end)]
-        yield start, np.concatenate(parts).astype(np.int32)
+        before = np.full(int(start == document_begin), special.bos, np.int32)
+        after = np.full(int(stop == document_end), special.eos, np.int32)
+        yield start, np.concatenate([before, tokens, after])
         first += 1
 
 

@@ -59,12 +59,12 @@ class StreamPlan:
 def plan_pairs(split: Split, seed: int, epoch: int, length: int, with_pairs: bool) -> PairPlan:
     """Plans the rows of one epoch for BERT.
 
-    The sentences of a document are gathered while they fit into a row. A chunk of two or more is cut at a random sentence
-    border into A and B. Of these chunks every second one (of each two, a random one) gets a B from a random place of
-    another document of the same source, and its own rest goes back to be the beginning of the next chunk, as in BERT's
-    data script. Lengths do not tell the label: of eight random places that one is taken whose whole sentences come
-    nearest to the length of the B that it replaces. No pair is made of one sentence alone, or in a source of a single
-    document, where "random" could not be another document: such rows are `[CLS] sentences [SEP]` without a pair.
+    The sentences of a document are gathered while they fit into a row. A chunk of two or more is cut at a random
+    sentence border into A and B. Of these chunks every second one (of each two, a random one) gets a B from a random
+    place of another document of the same source, and its own rest goes back to be the beginning of the next chunk, as
+    in BERT's data script. Lengths do not tell the label: of eight random places that one is taken whose whole sentences
+    come nearest to the length of the B that it replaces. No pair is made of one sentence alone, or in a source of a
+    single document, where "random" could not be another document: such rows are `[CLS] sentences [SEP]` without a pair.
 
     Sentences too long for a row are cut into equal pieces, so that no token is lost.
 
@@ -94,7 +94,7 @@ def plan_stream(split: Split, seed: int, epoch: int, length: int) -> StreamPlan:
 
 
 def _pieces(split: Split, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sentences cut to at most `room` tokens: their start addresses [S + 1], and first piece of each document [D + 1]."""
+    """Sentences cut to at most `room` tokens: start addresses [S + 1], and first piece of each document [D + 1]."""
     lengths = np.diff(split.sentence_starts)
     parts = -(-lengths // room)
     if lengths.size == 0 or parts.max() <= 1:
@@ -155,17 +155,13 @@ def _with_random_b(
     fitting = np.searchsorted(starts, starts[first] + wanted)  # the first border at or after the wanted length
     longer = np.clip(fitting, first + 1, stop)
     shorter = np.clip(fitting - 1, first + 1, stop)
-    lengths = np.stack([starts[longer], starts[shorter]]) - starts[first]
-    lengths = np.minimum(lengths, most)  # a first sentence that does not fit loses its end
-    error = np.abs(lengths - wanted) + np.where(
-        np.stack([starts[longer], starts[shorter]]) - starts[first] > most, room, 0
-    )
-    flat_error = error.reshape(2 * PAIR_CANDIDATES, -1)
-    best = flat_error.argmin(axis=0)
+    whole = np.concatenate([starts[longer], starts[shorter]]) - np.tile(starts[first], (2, 1))
+    lengths = np.minimum(whole, most)  # a first sentence that does not fit loses its end: the last resort
+    best = (np.abs(lengths - wanted) + room * (whole > most)).argmin(axis=0)
     columns = np.arange(len(rows))
     start_b, length_b = plan.start_b.copy(), plan.length_b.copy()
     start_b[rows] = starts[first][best % PAIR_CANDIDATES, columns]
-    length_b[rows] = lengths.reshape(2 * PAIR_CANDIDATES, -1)[best, columns]
+    length_b[rows] = lengths[best, columns]
     return dataclasses.replace(plan, start_b=start_b, length_b=length_b)
 
 

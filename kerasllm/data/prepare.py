@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kerasllm.config import Run
 from kerasllm.data import records
-from kerasllm.data.corpus import MANIFEST_FILE, SPLITS, sha256_of
+from kerasllm.data.corpus import MANIFEST_FILE, SPLITS, SplitName, sha256_of
 from kerasllm.data.documents import RawDocument, Source, find_sources, read_documents
 from kerasllm.data.sentences import split_sentences
 from kerasllm.errors import DataError
@@ -123,7 +123,7 @@ def _sample(sources: list[Source], run: Run, progress: Progress) -> Iterator[str
         raise DataError("No training document for the vocabulary. Give more documents or lower data.held_out_share.")
 
 
-def _split_of(document: RawDocument, run: Run) -> str:
+def _split_of(document: RawDocument, run: Run) -> SplitName:
     return "held_out" if document.split_key < run.data.held_out_share else "train"
 
 

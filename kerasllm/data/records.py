@@ -1,7 +1,7 @@
 """What is one record of a shard? The only place that knows the tf.train.Example of a document, its index and its bytes.
 
-A shard is a TFRecord file; a record is one document. Beside `NAME.tfrecord` stands `NAME.index.npz`, which tells where in
-the file the token bytes of each document lie, so that any token is read without parsing a record.
+A shard is a TFRecord file; a record is one document. Beside `NAME.tfrecord` stands `NAME.index.npz`, which tells where
+in the file the token bytes of each document lie, so that any token is read without parsing a record.
 """
 
 import dataclasses

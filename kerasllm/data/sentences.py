@@ -2,20 +2,23 @@
 
 import re
 
-# Words before a full stop that does not end a sentence. In lower case.
-ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr rev hon gen col capt lt sgt gov sen rep pres messrs mme mlle inc ltd corp co cos bros "
-    "no nos vol vols fig figs eq eqs art sec ch pp vs v cf al e.g i.e eg ie viz approx est dept univ assn ave blvd rd mt ft "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun u.s u.k u.n d.c ph.d "
-    "a.m p.m".split()
+# Words before a full stop that does not end a sentence.
+_ABBREVIATION = re.compile(
+    r"""\b(?:mr|mrs|ms|dr|prof|st|sr|jr|rev|hon|gen|col|capt|lt|sgt|gov|sen|rep|pres|messrs|mme|mlle
+    |inc|ltd|corp|co|cos|bros|dept|univ|assn|ave|blvd|rd|mt|ft
+    |no|nos|vol|vols|fig|figs|eq|eqs|art|sec|ch|pp|vs|cf|al|e\.g|i\.e|viz|approx|est
+    |jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|wed|thurs?|fri|sat|sun
+    |u\.s|u\.k|u\.n|d\.c|ph\.d|a\.m|p\.m
+    |(?-i:[A-HJ-Z]))\Z  # an initial, as in "J. Smith"; "I" is a word
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 _CLOSING = "\"'”’』」）】》)\\]"
 _BORDER = re.compile(
-    rf"(?P<stop>[.!?]+[{_CLOSING}]*)(?=\s+[\"'“‘(\[]*\s*[A-Z0-9\u00c0-\u00de\u4e00-\u9fff])"  # English
+    rf"(?P<stop>[.!?]+[{_CLOSING}]*)(?=\s+[\"'“‘(\[]*\s*[A-Z0-9<\u00c0-\u00de\u4e00-\u9fff])"  # English
     rf"|[。！？]+[!?！？。]*[{_CLOSING}]*"  # Chinese: the closing quote belongs to the sentence
     r"|(?=\n)"  # a line break ends a sentence, too
 )
-_LAST_WORD = re.compile(r"([\w.]+)\Z")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -37,10 +40,6 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _is_abbreviation(text: str, match: re.Match[str]) -> bool:
-    """Does a single full stop stand behind a known abbreviation or an initial, as in "J. Smith"?"""
-    if match["stop"] != ".":
-        return False
-    word = _LAST_WORD.search(text[max(0, match.start() - 12) : match.start()])
-    if word is None:
-        return False
-    return word[1].lower() in ABBREVIATIONS or (len(word[1]) == 1 and word[1].isupper() and word[1] != "I")
+    """Does a single full stop stand behind a known abbreviation or an initial?"""
+    longest = 8  # letters, and one character before them
+    return match["stop"] == "." and bool(_ABBREVIATION.search(text, max(0, match.start() - longest), match.start()))

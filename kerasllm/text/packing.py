@@ -36,15 +36,14 @@ def pack_texts(
     first = tf.fill(tf.concat([rows, [1]], 0), tf.constant(tokenizer.special.cls, tf.int32))
     last = tf.fill(tf.concat([rows, [1]], 0), tf.constant(tokenizer.special.sep, tf.int32))
     tokens = tf.concat([first, tokens, last], axis=1)
-    width = length or tf.minimum(_round_up(tf.reduce_max(tokens.row_lengths()), multiple_of), longest)
-    token_ids = tokens.to_tensor(tokenizer.special.pad, shape=[None, width])
+    token_ids = tokens.to_tensor(tokenizer.special.pad, shape=[None, length])
+    if multiple_of > 1 and length is None:
+        width = tf.shape(token_ids)[1]
+        missing = tf.minimum(-width % multiple_of, longest - width)
+        token_ids = tf.pad(token_ids, [[0, 0], [0, missing]], constant_values=tokenizer.special.pad)
     is_token = tf.sequence_mask(tokens.row_lengths(), tf.shape(token_ids)[1])
     return {
         "token_ids": token_ids,
         "token_type_ids": tf.zeros_like(token_ids),
         "sequence_ids": tf.cast(is_token, tf.int32),
     }
-
-
-def _round_up(number: tf.Tensor, multiple: int) -> tf.Tensor:
-    return (number + multiple - 1) // multiple * multiple
