@@ -36,15 +36,18 @@ TYPE_NAMES = {number: name for number, _, name, _ in _TYPES}
 
 
 def to_proto(value: np.ndarray | Sequence[Any]) -> Any:
-    """A message for an array, or for a list of texts (str as UTF-8, or bytes).
+    """A message for an array, or for a list of texts (str as UTF-8, or bytes) or numbers (float32 or int32).
 
     Raises:
       InvalidRequest: no tensor type holds such values.
     """
     array = np.asarray(value)
-    if not isinstance(value, np.ndarray) and array.dtype.kind in "US":  # numpy's own strings lose closing null bytes
-        array = np.array(value, np.object_)
-    if array.dtype.kind in "US":
+    if not isinstance(
+        value, np.ndarray
+    ):  # as TensorFlow takes lists; numpy's own strings would lose closing null bytes
+        kinds = {"U": np.object_, "S": np.object_, "f": np.float32, "i": np.int32}
+        array = np.array(value, kinds.get(array.dtype.kind, array.dtype))
+    elif array.dtype.kind in "US":
         array = array.astype(np.object_)
     if array.dtype not in _NUMBERS:
         raise InvalidRequest(f"values of type {array.dtype} cannot be sent; convert them to numbers or text.")

@@ -68,6 +68,11 @@ def test_texts_travel_as_utf8_with_closing_null_bytes():
     assert arrays.to_array(proto).tolist() == ["净利".encode(), b"a\x00", b""]
 
 
+def test_lists_of_numbers_are_float32_or_int32():
+    assert arrays.to_array(arrays.to_proto([0.5])).dtype == np.float32
+    assert arrays.to_array(arrays.to_proto([[1], [2]])).dtype == np.int32
+
+
 def test_one_value_stands_for_all_that_follow():
     proto = messages.TensorProto(dtype=1, float_val=[2.5])
     proto.tensor_shape.dim.add(size=3)
