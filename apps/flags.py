@@ -1,5 +1,6 @@
 """Which flags do all programs share, and what happens around a program's main? No TensorFlow here: --help is quick."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from kerasllm.config import Run, Train, load_run
+from kerasllm.config import Run, load_run
 from kerasllm.errors import ConfigError, KerasLLMError
 
 FLAGS = flags.FLAGS
@@ -51,11 +52,6 @@ def run_from_flags() -> Run:
     return load_run(FLAGS.config, FLAGS.set)
 
 
-def total_steps(train: Train, steps_per_epoch: int) -> int:
-    """The steps of the whole run, from train.steps or train.epochs."""
-    return train.steps or max(1, round((train.epochs or 1) * steps_per_epoch))
-
-
 def run_program(main: Callable[[], Any]) -> None:
     """Parses flags, calls `main`, and turns an error of ours into one clear line and exit code 1."""
 
@@ -70,6 +66,7 @@ def run_program(main: Callable[[], Any]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury our one line
     for flag in FLAGS.flags_by_module_dict().get(__name__, ()):  # --help shows the main module's flags only
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(body)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kerasllm.config import Run, load_run, make_run
 from kerasllm.errors import ConfigError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from kerasllm.data import LabelledTexts
     from kerasllm.text import Tokenizer
+    from kerasllm.training import Action
 
 
 def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -> tuple[Run, Tokenizer]:
@@ -48,19 +49,44 @@ def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -
     )
 
 
-def load_start(folder: str | None) -> Callable[[keras.Model], None] | None:
-    """A function that loads the pretrained backbone into a new classifier; None for random weights."""
-    if folder is None:
-        return None
-    from kerasllm import interop, training
+def fine_tune(
+    run: Run,
+    tokenizer: Tokenizer,
+    parts: tuple[LabelledTexts, LabelledTexts],
+    workdir: str | Path,
+    init_from: str | None,
+    num_devices: int = 0,
+    actions: Sequence[Action] = (),
+) -> dict[str, Any]:
+    """Trains the classifier in `workdir`, or goes on there; returns the trainer's results.
 
-    def initialize(model: keras.Model) -> None:
-        if (Path(folder) / "run.yaml").exists():
-            training.load_backbone(model.backbone, folder)
-        else:
-            interop.load_into(model.backbone, folder)
+    Args:
+      run: with the backbone of the starting point.
+      tokenizer: copied into the workdir.
+      parts: training texts and validation texts.
+      workdir: folder of the run.
+      init_from: where the backbone's weights come from; None for random weights.
+      num_devices: of the mirrored strategy; 0: all.
+      actions: what else happens on the way.
+    """
+    from kerasllm import data, losses, models, training
 
-    return initialize
+    train, validation = parts
+    trainer = training.Trainer(
+        lambda: models.from_run(run, tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        workdir,
+        strategy=training.make_strategy(run.train.strategy, num_devices),
+        actions=actions,
+        initialize=_weights_from(init_from),
+    )
+    tokenizer.save(trainer.workdir.tokenizer)
+    return trainer.fit(
+        batches_from=lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
+        total_steps=run.train.total_steps(data.labelled_steps_per_epoch(train, run, training=True)),
+        evaluation_batches=lambda: data.labelled_batches(validation, tokenizer, run, training=False),
+    )
 
 
 def confusion_image(examples: LabelledTexts, run: Run, tokenizer: Tokenizer) -> Callable[..., dict[str, bytes]]:
@@ -74,6 +100,21 @@ def confusion_image(examples: LabelledTexts, run: Run, tokenizer: Tokenizer) -> 
         return {"confusion_matrix": training.confusion_picture(counts, run.data.labels)}
 
     return draw
+
+
+def _weights_from(folder: str | None) -> Callable[[keras.Model], None] | None:
+    """A function that loads the pretrained backbone into a new classifier; None for random weights."""
+    if folder is None:
+        return None
+    from kerasllm import interop, training
+
+    def initialize(model: keras.Model) -> None:
+        if (Path(folder) / "run.yaml").exists():
+            training.load_backbone(model.backbone, folder)
+        else:
+            interop.load_into(model.backbone, folder)
+
+    return initialize
 
 
 def _with(run: Run, tokenizer: dict[str, object], backbone: dict[str, object]) -> Run:

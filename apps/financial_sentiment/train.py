@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program, total_steps
+from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program
 
 FLAGS = flags.FLAGS
 
@@ -29,30 +29,19 @@ def main() -> None:
     run = run_from_flags()
 
     from apps.financial_sentiment import task
-    from kerasllm import data, losses, models, training
+    from kerasllm import data, training
 
     training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
     run, tokenizer = task.starting_point(run, FLAGS.init_from, FLAGS.tokenizer)
     train = data.read_labelled(Path(FLAGS.data) / "train.tsv", run.data)
     validation = data.read_labelled(Path(FLAGS.data) / "validation.tsv", run.data)
-    trainer = training.Trainer(
-        lambda: models.from_run(run, tokenizer.vocab_size),
-        losses.heads_for(run),
-        run,
-        FLAGS.workdir,
-        strategy=training.make_strategy(run.train.strategy, FLAGS.num_devices),
-        actions=[
-            training.TensorBoard(make_images=task.confusion_image(validation, run, tokenizer)),
-            training.EmbeddingProjector(tokenizer.words, lambda model: model.backbone.word_table),
-            *profile_steps(),
-        ],
-        initialize=task.load_start(FLAGS.init_from),
-    )
-    tokenizer.save(trainer.workdir.tokenizer)
-    results = trainer.fit(
-        batches_from=lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
-        total_steps=total_steps(run.train, data.labelled_steps_per_epoch(train, run, training=True)),
-        evaluation_batches=lambda: data.labelled_batches(validation, tokenizer, run, training=False),
+    actions = [
+        training.TensorBoard(make_images=task.confusion_image(validation, run, tokenizer)),
+        training.EmbeddingProjector(tokenizer.words, lambda model: model.backbone.word_table),
+        *profile_steps(),
+    ]
+    results = task.fine_tune(
+        run, tokenizer, (train, validation), FLAGS.workdir, FLAGS.init_from, FLAGS.num_devices, actions
     )
     print(json.dumps(results, indent=2))
 

@@ -7,7 +7,7 @@ import json
 
 from absl import flags
 
-from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program, total_steps
+from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program
 
 FLAGS = flags.FLAGS
 
@@ -45,7 +45,7 @@ def main() -> None:
     corpus.tokenizer.save(trainer.workdir.tokenizer)
     results = trainer.fit(
         batches_from=lambda step: data.pretraining_batches(train, run, start_step=step),
-        total_steps=total_steps(run.train, data.steps_per_epoch(train, run)),
+        total_steps=run.train.total_steps(data.steps_per_epoch(train, run)),
         evaluation_batches=lambda: data.pretraining_batches(held_out, run),
     )
     print(json.dumps(results, indent=2))

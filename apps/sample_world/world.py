@@ -155,7 +155,7 @@ class World:
     towns: tuple[Town, ...]
 
 
-def make_world(seed: int, num_companies: int = 200, num_unseen: int = 40) -> World:
+def make_world(seed: int, num_companies: int = 120, num_unseen: int = 40) -> World:
     """The world of a seed: sixty towns and the companies in them."""
     dice = Dice(seed, "world")
     towns = tuple(

@@ -73,6 +73,9 @@ class Objective(Section):
     whole_word: bool = False  # mask all pieces of a word together
     masked_lm_weight: float = 1.0
     next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
+    pooling: Literal["first", "mean"] = (
+        "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
+    )
     classifier_dropout: float = Field(0.1, ge=0, lt=1)
 
 
@@ -114,6 +117,10 @@ class Train(Section):
         if self.global_batch % self.accumulation:
             raise ValueError(f"global_batch={self.global_batch} is not a multiple of accumulation={self.accumulation}")
         return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """The optimizer steps of the whole run, from `steps` or `epochs`."""
+        return self.steps or max(1, round((self.epochs or 1) * steps_per_epoch))
 
 
 class Export(Section):

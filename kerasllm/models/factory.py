@@ -37,8 +37,10 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
         raise ConfigError(
             f"data.labels={list(run.data.labels)} has fewer than two labels; text_classification needs all of them."
         )
-    num_classes = len(run.data.labels)
-    return build(TextClassifier(backbone, num_classes, run.objective.classifier_dropout, name="text_classifier"))
+    objective, num_classes = run.objective, len(run.data.labels)
+    return build(
+        TextClassifier(backbone, num_classes, objective.classifier_dropout, objective.pooling, name="text_classifier")
+    )
 
 
 def build(model: Any) -> Any:

@@ -94,7 +94,14 @@ class GPTCausalLM(_Task):
 
 @keras.saving.register_keras_serializable(package="kerasllm")
 class TextClassifier(_Task):
-    """One label for a text, from the pooled first token.
+    """One label for a text, from the pooled first token or from the mean of its tokens.
+
+    Args:
+      backbone: of BERT's kind.
+      num_classes: C.
+      dropout: before the last product.
+      pooling: "first" takes BERT's pooler (Devlin et al. 2019); "mean" averages the last layer over the real tokens, as
+        sentence encoders do (Reimers & Gurevych 2019).
 
     Shapes:
       inputs   BertBackbone's
@@ -106,12 +113,15 @@ class TextClassifier(_Task):
         backbone: BertBackbone,
         num_classes: int,
         dropout: float = 0.1,
+        pooling: str = "first",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(backbone, name, dtype)
+        assert pooling in ("first", "mean"), f"pooling={pooling!r} is neither 'first' nor 'mean'"
         self.num_classes = num_classes
         self.dropout = dropout
+        self.pooling = pooling
         self.head = ClassificationHead(num_classes, dropout, name="head", dtype=self.dtype_policy)
         self.build()
 
@@ -126,8 +136,24 @@ class TextClassifier(_Task):
         elif dropout_seed is None and self.dropout > 0:
             dropout_seed = draw_seed()
         outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed)
-        return {"logits": self.head(outputs["pooled"], dropout_seed)}
+        pooled = outputs["pooled"] if self.pooling == "first" else mean_of_tokens(outputs["hidden"], inputs)
+        return {"logits": self.head(pooled, dropout_seed)}
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""
-        return {**super().get_config(), "num_classes": self.num_classes, "dropout": self.dropout}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+            "pooling": self.pooling,
+        }
+
+
+def mean_of_tokens(hidden: Any, inputs: dict[str, Any]) -> Any:
+    """Mean [B, D] of hidden [B, T, D] over the real tokens (sequence_ids > 0; all, where that is not given)."""
+    sequence_ids = inputs.get("sequence_ids")
+    if sequence_ids is None:
+        return tf.reduce_mean(hidden, axis=1)
+    is_real = tf.cast(sequence_ids > 0, tf.float32)[:, :, None]
+    count = tf.maximum(tf.reduce_sum(is_real, axis=1), 1.0)  # a row that only fills up a batch has no token
+    return tf.cast(tf.reduce_sum(tf.cast(hidden, tf.float32) * is_real, axis=1) / count, hidden.dtype)

@@ -1,0 +1,128 @@
+"""How much does pretraining help sentiment? Five folds: MiniLM, own pretraining, random weights, naive Bayes.
+
+    python -m benchmarks.sentiment_folds --data DIR/financial_phrasebank/phrasebank.tsv --minilm FOLDER \
+        --pretrained runs/bert_small --workdir runs/folds
+
+Rows are dealt to folds by a hash of their text, so equal texts share one. Of a fold's training rows a tenth, again by
+the hash, is the validation part that chooses the checkpoint; nothing is chosen on the test fold.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from apps.flags import define_machine_flags, run_program
+from kerasllm.config import Run, load_run
+
+if TYPE_CHECKING:
+    from kerasllm.data import LabelledTexts
+
+FLAGS = flags.FLAGS
+NUM_FOLDS = 5
+CONFIGS = Path("configs/financial_sentiment")
+
+
+def define_flags() -> None:
+    """Says where from and where to."""
+    define_machine_flags()
+    flags.DEFINE_string("data", None, "phrasebank.tsv with columns sentence and label.", required=True)
+    flags.DEFINE_string("minilm", None, "Folder that scripts/get_minilm printed; without it, left out.")
+    flags.DEFINE_string("pretrained", None, "Workdir of apps.pretrain.train; without it, left out.")
+    flags.DEFINE_string("workdir", None, "Folder for the runs; finished folds are not computed again.", required=True)
+    flags.DEFINE_multi_integer("seed", [1], "Seeds of the fine-tuning; may be repeated.")
+
+
+def main() -> None:
+    """Trains every fold of every start, prints the table, and writes it as JSON."""
+    from kerasllm import data, training
+
+    training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
+    minilm_run = load_run(CONFIGS / "minilm.yaml", ["data.text_column=sentence"])
+    own_run = load_run(CONFIGS / "base.yaml", ["data.text_column=sentence"])
+    examples = data.read_labelled(FLAGS.data, minilm_run.data)
+    starts: dict[str, tuple[Run, str | None]] = {}
+    if FLAGS.minilm:
+        starts["from MiniLM"] = minilm_run, FLAGS.minilm
+    if FLAGS.pretrained:
+        starts["own pretraining"] = own_run, FLAGS.pretrained
+        starts["random weights"] = own_run, None
+    table: dict[str, Any] = {"naive Bayes": summarize([naive_bayes(examples, fold) for fold in range(NUM_FOLDS)])}
+    for name, (run, init_from) in starts.items():
+        begin = time.time()
+        folds = [
+            fine_tuned(examples, fold, run.model_copy(update={"seed": seed}), init_from, name)
+            for seed in FLAGS.seed
+            for fold in range(NUM_FOLDS)
+        ]
+        table[name] = {**summarize(folds), "seconds": round(time.time() - begin)}
+    (Path(FLAGS.workdir) / "folds.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    print(f"{'start':<18}{'accuracy':>10}{'macro-F1':>10}{'lowest':>9}{'highest':>9}   accuracy of the folds")
+    for name, row in table.items():
+        print(
+            f"{name:<18}{row['accuracy']:>10.4f}{row['macro_f1']:>10.4f}"
+            f"{min(row['folds']):>9.4f}{max(row['folds']):>9.4f}   {row['folds']}"
+        )
+
+
+def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | None, name: str) -> dict[str, float]:
+    """Scores of one fold; the folder of a finished one is read instead."""
+    from apps.financial_sentiment import task
+    from kerasllm import metrics
+    from kerasllm.trained import classify, load
+
+    workdir = Path(FLAGS.workdir) / name.replace(" ", "_") / f"seed{run.seed}-fold{fold}"
+    scores_file = workdir / "test_scores.json"
+    if not scores_file.exists():
+        train, validation, test = split(examples, fold)
+        # Random weights stand on the same backbone and vocabulary as the own pretraining.
+        run, tokenizer = task.starting_point(run, init_from or FLAGS.pretrained, None)
+        task.fine_tune(run, tokenizer, (train, validation), workdir, init_from)
+        predicted = classify(load(workdir), test.texts).argmax(axis=-1)
+        counts = metrics.confusion_matrix(test.labels, predicted, len(run.data.labels))
+        report = metrics.classification_report(counts, run.data.labels)
+        scores_file.write_text(json.dumps(report), encoding="utf-8")
+        print(f"{name} seed {run.seed} fold {fold}: {report['accuracy']:.4f} {report['macro_f1']:.4f}", flush=True)
+    scores: dict[str, float] = json.loads(scores_file.read_text(encoding="utf-8"))
+    return scores
+
+
+def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, float]:
+    """Scores of one fold for the baseline, which needs no validation part and learns from it too."""
+    from benchmarks.baselines import naive_bayes as baseline
+    from kerasllm import metrics
+
+    train, validation, test = split(examples, fold)
+    predicted = baseline.predict(train.texts + validation.texts, train.labels + validation.labels, test.texts)
+    counts = metrics.confusion_matrix(test.labels, predicted, 1 + max(examples.labels))
+    return metrics.classification_report(counts, [str(label) for label in range(len(counts))])
+
+
+def split(examples: "LabelledTexts", fold: int) -> tuple["LabelledTexts", "LabelledTexts", "LabelledTexts"]:
+    """Train, validation and test part of a fold."""
+    hashes = [int(hashlib.sha256(" ".join(text.split()).encode()).hexdigest(), 16) for text in examples.texts]
+    is_test = [number % NUM_FOLDS == fold for number in hashes]
+    is_validation = [number // NUM_FOLDS % 10 == 0 for number in hashes]
+    places = range(len(hashes))
+    return (
+        examples.take([place for place in places if not is_test[place] and not is_validation[place]]),
+        examples.take([place for place in places if not is_test[place] and is_validation[place]]),
+        examples.take([place for place in places if is_test[place]]),
+    )
+
+
+def summarize(folds: list[dict[str, float]]) -> dict[str, Any]:
+    """Means over the folds."""
+    return {
+        "accuracy": sum(one["accuracy"] for one in folds) / len(folds),
+        "macro_f1": sum(one["macro_f1"] for one in folds) / len(folds),
+        "folds": [round(one["accuracy"], 4) for one in folds],
+    }
+
+
+if __name__ == "__main__":
+    define_flags()
+    run_program(main)
