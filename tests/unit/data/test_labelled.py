@@ -1,0 +1,161 @@
+"""Are labelled tables read line by line, refused with the place, and batched by step?"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerasllm import config, data, text
+from kerasllm.errors import DataError
+
+SETTINGS = config.Data(labels=("negative", "neutral", "positive"))
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
+TOKENIZER = text.WordPieceTokenizer("\n".join(WORDS).encode())
+
+
+def run_of(global_batch: int = 4, sequence_length: int = 64, seed: int = 1) -> config.Run:
+    train = {"steps": 1, "global_batch": global_batch, "sequence_length": sequence_length}
+    return config.make_run({"seed": seed, "objective": {"task": "text_classification"}, "train": train})
+
+
+def examples_of(count: int) -> data.LabelledTexts:
+    """Text number i is "a" i times, of class i % 3."""
+    return data.LabelledTexts(
+        ["a " * i for i in range(count)], [i % 3 for i in range(count)], list(range(2, count + 2))
+    )
+
+
+def lengths_in(batches: list[dict[str, np.ndarray]]) -> list[int]:
+    """Which texts are in the batches, told by their number of words; -1 for filling rows."""
+    return [
+        int(length) - 2 if weight else -1
+        for batch in batches
+        for length, weight in zip(batch["sequence_ids"].sum(axis=1), batch["label_weights"], strict=True)
+    ]
+
+
+def batches(examples: data.LabelledTexts, run: config.Run, count: int | None = None, **arguments) -> list:
+    dataset = data.labelled_batches(examples, TOKENIZER, run, **arguments)
+    return list((dataset if count is None else dataset.take(count)).as_numpy_iterator())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.tsv", 'text\tother\tlabel\nIt "rose\t1\tpositive\n跌了\t2\tnegative\n'),
+        ("x.csv", 'label,text\npositive,"It ""rose"\nnegative,跌了\n'),
+        ("x.jsonl", '{"text": "It \\"rose", "label": "positive"}\n{"text": "跌了", "label": "negative"}\n'),
+    ],
+)
+def test_the_three_forms_of_tables_read_alike(name: str, content: str, tmp_path: Path):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    examples = data.read_labelled(tmp_path / name, SETTINGS)
+    assert examples.texts == ['It "rose', "跌了"]
+    assert examples.labels == [2, 0]
+    assert examples.rows == ([1, 2] if name == "x.jsonl" else [2, 3])
+
+
+def test_a_text_of_csv_may_have_several_lines_and_the_row_is_where_it_ends(tmp_path: Path):
+    (tmp_path / "x.csv").write_text('text,label\n"one\ntwo",neutral\nthree,neutral\n')
+    examples = data.read_labelled(tmp_path / "x.csv", SETTINGS)
+    assert examples.texts == ["one\ntwo", "three"]
+    assert examples.rows == [3, 4]
+
+
+def test_columns_are_named_by_the_configuration(tmp_path: Path):
+    (tmp_path / "x.tsv").write_text("sentence\tsentiment\nup\tpositive\n")
+    settings = config.Data(text_column="sentence", label_column="sentiment", labels=("positive",))
+    assert data.read_labelled(tmp_path / "x.tsv", settings).labels == [0]
+
+
+def test_labels_of_jsonl_may_be_numbers(tmp_path: Path):
+    (tmp_path / "x.jsonl").write_text('{"text": "up", "label": 1}\n')
+    assert data.read_labelled(tmp_path / "x.jsonl", config.Data(labels=("0", "1"))).labels == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.tsv", b"text\tlabel\nup\tpositve\n", r"x\.tsv:2: unknown label 'positve'.*Did you mean 'positive'\?"),
+        (
+            "x.tsv",
+            b"text\tlabel\nup\tpositive\nno\t\n",
+            r"x\.tsv:3: unknown label ''; data\.labels has negative, neutral",
+        ),
+        ("x.tsv", b"sentence\tlabel\nup\tpositive\n", r"no column 'text' \(found: sentence, label\)"),
+        ("x.tsv", b"text\tlabel\nup\tpositive\textra\n", r"x\.tsv:2: 3 columns, the header has 2"),
+        ("x.tsv", b"text\tlabel\nup\tpositive\n \tneutral\n\tneutral\n", r"x\.tsv:3: empty text \(2 such rows\)"),
+        ("x.tsv", b"text\tlabel\n", "no rows"),
+        ("x.tsv", b"", "the file is empty"),
+        ("x.tsv", b"text\tlabel\n\xe4\tpositive\n", "not UTF-8 at byte 11"),
+        ("x.csv", b'text,label\n"up,positive\n', r"x\.csv:2: not CSV"),
+        ("x.jsonl", b'{"text": "up"}\n', r"x\.jsonl:1: no column 'label' \(found: text\)"),
+        ("x.jsonl", b"[1]\n", r"x\.jsonl:1: a list, not an object"),
+        ("x.xlsx", b"PK", r"unknown ending '\.xlsx'"),
+    ],
+)
+def test_a_bad_table_is_refused_with_file_and_line(name: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        data.read_labelled(tmp_path / name, SETTINGS)
+
+
+def test_a_missing_table_and_missing_labels_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="cannot read the file"):
+        data.read_labelled(tmp_path / "x.tsv", SETTINGS)
+    with pytest.raises(DataError, match=r"data\.labels is empty"):
+        data.read_labelled(tmp_path / "x.tsv", config.Data())
+
+
+def test_batches_are_padded_to_sixteens_and_at_most_to_the_sequence_length():
+    # Texts of 0-3, 4-7, ..., 60-63 words and two special tokens: widths rise by 16 and end at 64.
+    shapes = [batch["token_ids"].shape for batch in batches(examples_of(64), run_of(), training=False)]
+    assert shapes[:5] == [(4, 16)] * 3 + [(4, 32)] * 2  # 12-15 words need 17 tokens
+    assert max(width for _, width in shapes) == 64
+
+
+def test_evaluation_keeps_the_order_and_fills_the_last_batch_with_weight_0():
+    evaluation = batches(examples_of(10), run_of(), training=False)
+    assert lengths_in(evaluation) == [*range(10), -1, -1]
+    assert evaluation[1]["labels"].tolist() == [1, 2, 0, 1]
+    assert data.labelled_steps_per_epoch(examples_of(10), run_of(), training=False) == 3
+
+
+def test_training_shows_every_epoch_in_another_order_and_leaves_out_less_than_a_batch():
+    assert data.labelled_steps_per_epoch(examples_of(10), run_of(), training=True) == 2
+    epochs = batches(examples_of(10), run_of(), 4, training=True)
+    first, second = lengths_in(epochs[:2]), lengths_in(epochs[2:])
+    assert len(set(first)) == len(set(second)) == 8
+    assert first != second
+    assert all(
+        label == length % 3 for length, label in zip(first, [*epochs[0]["labels"], *epochs[1]["labels"]], strict=True)
+    )
+
+
+def test_training_resumes_at_any_step():
+    whole = lengths_in(batches(examples_of(10), run_of(), 9, training=True))
+    assert lengths_in(batches(examples_of(10), run_of(), 4, training=True, start_step=5)) == whole[5 * 4 :]
+
+
+def test_the_order_depends_on_the_seed():
+    one, other = (lengths_in(batches(examples_of(40), run_of(seed=seed), 5, training=True)) for seed in (1, 2))
+    assert one != other
+
+
+def test_fewer_texts_than_a_batch_are_repeated_in_training():
+    assert sorted(set(lengths_in(batches(examples_of(3), run_of(), 2, training=True)))) == [0, 1, 2]
+
+
+def test_batches_have_the_agreed_names_and_types():
+    spec = data.labelled_batches(examples_of(5), TOKENIZER, run_of(), training=True).element_spec
+    assert {name: (part.shape.as_list(), part.dtype.name) for name, part in spec.items()} == {
+        "token_ids": ([4, None], "int32"),
+        "token_type_ids": ([4, None], "int32"),
+        "sequence_ids": ([4, None], "int32"),
+        "labels": ([4], "int32"),
+        "label_weights": ([4], "float32"),
+    }
+
+
+def test_examples_can_be_taken_by_number():
+    assert examples_of(5).take([4, 1]).rows == [6, 3]
