@@ -182,8 +182,9 @@ def count_tokens(batch: Batch) -> Totals:
 
 
 def _split(rows: tf.Tensor, count: int) -> tf.Tensor:
-    """[R, ...] -> [count, R / count, ...]."""
-    return tf.reshape(rows, [count, rows.shape[0] // count, *rows.shape[1:]])
+    """[R, ...] -> [count, R / count, ...]; what is known of the shape stays known."""
+    parts = tf.reshape(rows, tf.concat([[count, -1], tf.shape(rows)[1:]], axis=0))
+    return tf.ensure_shape(parts, [count, rows.shape[0] and rows.shape[0] // count, *rows.shape[1:]])
 
 
 def _reduced(strategy: tf.distribute.Strategy, values: Any) -> Any:

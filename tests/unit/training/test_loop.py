@@ -141,6 +141,19 @@ def test_held_out_metrics_are_means_over_all_real_targets_whatever_the_replicas(
         assert result["loss"] == pytest.approx(results[0]["loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_last_batch_of_few_rows_is_counted_whole_by_three_replicas(tmp_path: Path, tiny: Any, rows: int) -> None:
+    def batches() -> Any:
+        return tiny.held_out_batches().unbatch().take(tiny.ROWS + rows).batch(tiny.ROWS)
+
+    results = []
+    for replicas in (1, 3):
+        trainer = tiny.make_trainer(tmp_path / str(replicas), replicas=replicas)
+        trainer.prepare(1)
+        results.append(trainer.evaluate(batches()))
+    assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
 def test_a_run_in_mirrored_form_goes_on_on_one_device_and_the_other_way_round(tmp_path: Path, tiny: Any) -> None:
     unbroken = tiny.make_trainer(tmp_path / "unbroken")
     unbroken.fit(tiny.batches_from, 12)

@@ -193,3 +193,27 @@ def test_strategies_that_are_not_there_yet_and_missing_devices_are_refused() -> 
     with pytest.raises(ConfigError, match="num_devices=9, but TensorFlow has 4"):
         training.make_strategy("mirrored", 9)
     assert training.make_strategy("mirrored").num_replicas_in_sync == 4
+
+
+def test_rows_of_changing_length_can_be_sliced(tiny: Any) -> None:
+    def ragged(lengths: list[int]) -> tf.data.Dataset:
+        batch = tiny.make_batch(0)
+        parts = [
+            tf.data.Dataset.from_tensors({name: rows[:, :length] for name, rows in batch.items()}) for length in lengths
+        ]
+        signature = {name: tf.TensorSpec([tiny.ROWS, None], tf.as_dtype(rows.dtype)) for name, rows in batch.items()}
+        joined = [next(iter(part)) for part in parts]
+        return tf.data.Dataset.from_generator(lambda: iter(joined), output_signature=signature)
+
+    results = []
+    for replicas, accumulation in ((1, 1), (1, 3), (2, 3)):
+        strategy = training.make_strategy("one_device" if replicas == 1 else "mirrored", replicas)
+        with strategy.scope():
+            model = tiny.build_tagger()
+            optimizer = keras.optimizers.SGD(0.5)
+            optimizer.build(model.trainable_variables)
+        step = TrainStep(strategy, model, optimizer, (tiny.TAG,), accumulation, None, seed=1)
+        next_batch = distributed(strategy, ragged([4, 6, 3]))
+        results.append([float(step(next_batch(), number).numpy()[step.names.index("loss")]) for number in range(3)])
+    np.testing.assert_allclose(results[1], results[0], atol=1e-6)
+    np.testing.assert_allclose(results[2], results[0], atol=1e-6)
