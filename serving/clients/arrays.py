@@ -42,9 +42,7 @@ def to_proto(value: np.ndarray | Sequence[Any]) -> Any:
       InvalidRequest: no tensor type holds such values.
     """
     array = np.asarray(value)
-    if not isinstance(
-        value, np.ndarray
-    ):  # as TensorFlow takes lists; numpy's own strings would lose closing null bytes
+    if not isinstance(value, np.ndarray):  # as TensorFlow takes lists; numpy's strings lose closing null bytes
         kinds = {"U": np.object_, "S": np.object_, "f": np.float32, "i": np.int32}
         array = np.array(value, kinds.get(array.dtype.kind, array.dtype))
     elif array.dtype.kind in "US":
