@@ -10,7 +10,7 @@ def activate(x: Any, name: str, training: bool = False) -> Any:
     """The function that config.Backbone.activation names; swiglu halves the last axis."""
     if name == "swiglu":
         return swiglu(x)
-    return gelu_tanh(x) if name == "gelu_tanh" else gelu(x, fast_gradient=training)
+    return (gelu_tanh if name == "gelu_tanh" else gelu)(x, fast_gradient=training)
 
 
 def gelu(x: Any, fast_gradient: bool = False) -> Any:
@@ -24,9 +24,9 @@ def gelu(x: Any, fast_gradient: bool = False) -> Any:
     return _gelu_for_training(x) if fast_gradient else tf.nn.gelu(x, approximate=False)
 
 
-def gelu_tanh(x: Any) -> Any:
-    """The tanh approximation of GELU, as GPT-2 has it."""
-    return tf.nn.gelu(x, approximate=True)
+def gelu_tanh(x: Any, fast_gradient: bool = False) -> Any:
+    """The tanh approximation of GELU, as GPT-2 has it; `fast_gradient` as in gelu."""
+    return _gelu_tanh_for_training(x) if fast_gradient else tf.nn.gelu(x, approximate=True)
 
 
 def swiglu(x: Any) -> Any:
@@ -45,3 +45,18 @@ def _gelu_for_training(x: Any) -> Any:
         return upstream * (cumulative + x * density)
 
     return x * cumulative, gradient
+
+
+@tf.custom_gradient
+def _gelu_tanh_for_training(x: Any) -> Any:
+    half, one = tf.constant(0.5, x.dtype), tf.constant(1.0, x.dtype)
+    slope, cubic = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
+    square = tf.square(x)
+    share = half * tf.tanh(x * (tf.constant(slope, x.dtype) + tf.constant(cubic, x.dtype) * square)) + half
+
+    def gradient(upstream: Any) -> Any:
+        # With share = (1 + tanh u) / 2, d share / dx = 2 share (1 - share) du / dx.
+        twice_inner = tf.constant(2 * slope, x.dtype) + tf.constant(6 * cubic, x.dtype) * square
+        return upstream * share * (one + x * (one - share) * twice_inner)
+
+    return x * share, gradient

@@ -18,8 +18,8 @@ from kerasllm.layers.positions import sinusoidal_table
 class TextEmbedding(keras.layers.Layer):
     """Word + position + token type, then (post norm only) a norm, then dropout.
 
-    The tables are read in float32 under every policy and the sum is cast once. Gradients are dense: the word table
-    also scores the outputs, and one dense sum is cheaper than joining a sparse gradient to a dense one.
+    The tables are read in float32 under every policy and the sum is cast once. Gradients are dense in training: the
+    word table also scores the outputs, and one dense sum is cheaper than joining a sparse gradient to a dense one.
 
     Shapes:
       token_ids, token_type_ids   [B, T] int32
@@ -65,9 +65,10 @@ class TextEmbedding(keras.layers.Layer):
         training: bool = False,
     ) -> Any:
         """See the class for shapes."""
-        result = lookup(self.word_table.value, token_ids)
+        read = lookup if training else tf.gather
+        result = read(self.word_table.value, token_ids)
         if self.position_table is not None:
-            result += lookup(self.position_table.value, position_ids)
+            result += read(self.position_table.value, position_ids)
         elif self.options.positions == "sinusoidal":
             table = sinusoidal_table(self.options.max_length, self.options.hidden_dim)
             result += tf.gather(tf.constant(table), position_ids)
@@ -75,7 +76,7 @@ class TextEmbedding(keras.layers.Layer):
             if token_type_ids is None:
                 result += self.token_type_table.value[0]
             else:
-                result += lookup(self.token_type_table.value, token_type_ids)
+                result += read(self.token_type_table.value, token_type_ids)
         result = tf.cast(result, self.compute_dtype)
         if self.norm is not None:
             result = self.norm(result, training=training)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasllm import layers
 from kerasllm.config import Backbone
-from kerasllm.layers.activations import gelu, swiglu
+from kerasllm.layers.activations import gelu, gelu_tanh, swiglu
 from kerasllm.layers.attention import _attend, _attend_for_training
 from kerasllm.layers.dropout import drop
 from kerasllm.layers.embeddings import lookup
@@ -113,6 +113,10 @@ def test_written_gradients_equal_the_derived_ones():
     x = normal(6, 8)
     for ours, plain in zip(gradients(lambda x: gelu(x, True), x), gradients(gelu, x), strict=True):
         assert_close(ours, plain)
+
+    (ours,), (plain,) = gradients(lambda x: gelu_tanh(x, True), x), gradients(gelu_tanh, x)
+    assert_close(ours, plain)
+    assert_close(gelu_tanh(x, True), gelu_tanh(x), atol=1e-6)
 
     norm = layers.LayerNorm(epsilon=1e-3)
     norm(x)
