@@ -11,6 +11,7 @@ The data cursor is the step, and dropout is keyed by (seed, step, replica, slice
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -41,8 +42,9 @@ class Checkpoint:
 
     @property
     def loss(self) -> float:
-        """Held-out loss; infinite if it was not measured, so that such a checkpoint is never the best."""
-        return self.metrics.get("loss", float("inf"))
+        """Held-out loss; infinite if it was not measured or is no number, so that such a one is never the best."""
+        loss = self.metrics.get("loss", math.nan)
+        return math.inf if math.isnan(loss) else loss
 
 
 class CheckpointFolder:

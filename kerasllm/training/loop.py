@@ -228,7 +228,7 @@ class Trainer:
 
     def _keep(self, step: int) -> None:
         evaluated = self._evaluated_step == step
-        best = self.checkpoints.best()
+        best = self.checkpoints.best() if evaluated else None
         is_best = evaluated and (best is None or self.held_out_metrics["loss"] < best.loss)
         is_due = step % self.run.train.checkpoint_every == 0 or step == self.total_steps or self.stopped
         if not (is_due or is_best) or step == self._saved_step:

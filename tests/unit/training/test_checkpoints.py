@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, says what does not fit, and gives back all or the backbone alone."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def _saved(folder: Path, tiny: Any, losses: list[float | None], keep_newest: int
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path, tiny: Any) -> None:
-    checkpoints = _saved(tmp_path, tiny, [3.0, 1.0, 2.0, None, 2.5])
+    checkpoints = _saved(tmp_path, tiny, [3.0, 1.0, math.nan, None, 2.5])
     assert [one.step for one in checkpoints.all()] == [2, 4, 5]
     model = tiny.build_tagger()
     assert training.restore_weights(model, tmp_path) == 2
