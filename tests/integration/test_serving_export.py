@@ -101,6 +101,13 @@ def test_served_probabilities_equal_the_models(address, expected):
     assert [label.decode() for label in together["label"]] == [LABELS[i] for i in expected.argmax(1)]
 
 
+def test_no_texts_get_no_answers(address):
+    with PredictClient(address, "sentiment") as client:
+        answer = client.predict({"text": np.array([], object)})
+    assert answer["probabilities"].shape == (0, 3)
+    assert answer["label"].shape == (0,)
+
+
 def test_the_client_classifies_texts(address, expected):
     with PredictClient(address, "sentiment") as client:
         answers = client.classify(TEXTS[:2])

@@ -1,3 +1,5 @@
+"""What do the tests of exports share? A tiny tokenizer, a tiny classifier, and one export of it."""
+
 from pathlib import Path
 
 import keras

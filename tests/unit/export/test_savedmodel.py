@@ -1,3 +1,5 @@
+"""Is an export whole, numbered, written once, and refused when servers could not run it?"""
+
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor

@@ -1,3 +1,5 @@
+"""Does the client without TensorFlow speak TensorFlow Serving's wire format?"""
+
 import subprocess
 import sys
 

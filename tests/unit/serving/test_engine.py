@@ -1,3 +1,5 @@
+"""Does the version-1 Session run models as TensorFlow Serving does, and refuse broken ones?"""
+
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,3 +1,5 @@
+"""Are ModelServerConfig files read, and refused for the right reasons?"""
+
 from pathlib import Path
 
 import pytest

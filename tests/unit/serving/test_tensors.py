@@ -1,3 +1,5 @@
+"""Are tensors decoded as C++ decodes them, and encoded as the stock server does?"""
+
 import numpy as np
 import pytest
 from tensorflow.core.framework import tensor_pb2

@@ -1,3 +1,5 @@
+"""Which versions are served as folders come, go and break? [n]: number in the project's protocol checklist."""
+
 import threading
 import time
 
