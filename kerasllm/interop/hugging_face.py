@@ -108,7 +108,7 @@ def load_into(model: keras.Model, folder: Folder) -> LoadReport:
 def read_tokenizer(folder: Folder) -> text.WordPieceTokenizer:
     """The WordPiece tokenizer of vocab.txt; lower-casing as tokenizer_config.json says, else on.
 
-    It differs from Hugging Face's on text that NFKC changes (full-width forms, ligatures): see docs.
+    Ids differ from the `tokenizers` package on text that NFKC changes (full-width forms, ligatures).
 
     Raises:
       ConfigError: tokenizer_config.json is damaged.

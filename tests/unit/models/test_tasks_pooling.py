@@ -1,3 +1,5 @@
+"""Does the mean of tokens leave padding out?"""
+
 import numpy as np
 import tensorflow as tf
 
