@@ -27,8 +27,8 @@ from kerasllm.text import (
     wordpiece_from_file,
 )
 
-# Bytes of text that a vocabulary is learned from; SentencePiece keeps several copies in memory.
-SAMPLE_BYTES = {"wordpiece": 64 << 20, "sentencepiece": 16 << 20}
+# Bytes of text that a vocabulary is learned from. They stand in memory, for SentencePiece several times.
+SAMPLE_BYTES = {"wordpiece": 32 << 20, "sentencepiece": 16 << 20}
 BATCH_CHARACTERS = 1 << 18  # tokenized in one call
 Progress = Callable[[str, int], object]  # what is done, bytes of input done since the last call
 

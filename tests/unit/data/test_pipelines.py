@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasllm import data
 from kerasllm.errors import ConfigError, DataError
@@ -133,8 +134,6 @@ def test_another_seed_gives_other_rows(objective: dict, train: data.Split):
 
 @TASKS
 def test_batches_do_not_depend_on_the_threads(objective: dict, train: data.Split):
-    import tensorflow as tf
-
     run = make_run(objective=objective)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
@@ -161,6 +160,18 @@ def test_the_last_batch_of_an_evaluation_is_filled_up_with_rows_of_no_weight(
     assert (evaluation[-1][weights][:2].sum(axis=1) > 0).all()
     assert not evaluation[-1][weights][2:].any()
     assert not evaluation[-1]["sequence_ids"][2:].any()
+
+
+def test_replicas_share_the_rows_of_the_global_batch(train: data.Split):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    dataset = data.pretraining_batches(train, make_run(), start_step=3).with_options(options)
+    distributed = next(iter(strategy.experimental_distribute_dataset(dataset)))
+    parts = strategy.experimental_local_results(distributed["token_ids"])
+    whole = batches(train, make_run(), 1, start_step=3)[0]["token_ids"]
+    assert [part.shape.as_list() for part in parts] == [[2, 48], [2, 48]]
+    np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), whole)
 
 
 def test_fewer_rows_than_a_batch_are_repeated(train: data.Split):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_no_words_for_a_wordpiece_vocabulary_is_refused():
 
 def test_another_process_learns_the_same_vocabulary(wordpiece: text.WordPieceTokenizer):
     program = (
-        "import sys; sys.path.insert(0, 'tests/unit/text'); from conftest import LINES; "
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from conftest import LINES; "
         "from kerasllm import text; print(text.train_wordpiece(LINES, 300).fingerprint)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
