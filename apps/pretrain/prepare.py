@@ -8,8 +8,6 @@ from typing import Any, Self
 from absl import flags, logging
 
 from apps.flags import define_run_flags, run_from_flags, run_program
-from kerasllm.config import Run
-from kerasllm.errors import ConfigError
 
 _INPUT = flags.DEFINE_multi_string(
     "input",
@@ -24,7 +22,7 @@ _NUM_THREADS = flags.DEFINE_integer("num_threads", 0, "Threads that tokenize; 0:
 
 def main() -> None:
     """Prepares the corpus and prints what is in it."""
-    run = run_from_flags() if flags.FLAGS.config else _default_run()
+    run = run_from_flags()
     from kerasllm.data import prepare  # TensorFlow: only once the flags are right
 
     with _ProgressBars(prepare.input_bytes(_INPUT.value, run)) as bars:
@@ -38,12 +36,6 @@ def main() -> None:
         logging.warning("No document was held out: evaluation needs more documents or a larger data.held_out_share.")
     print(f"   words: {manifest['vocabulary']['size']:,}")
     print(f"      in: {_OUTPUT.value}")
-
-
-def _default_run() -> Run:
-    if flags.FLAGS["set"].present:
-        raise ConfigError("--set changes a configuration: give one with --config.")
-    return Run()
 
 
 class _ProgressBars:
