@@ -145,7 +145,7 @@ class PredictClient:
             hint = " Is the server running there?"
         elif kind is DeadlineExceeded:
             hint = f" No answer within {self.deadline_s} s; give a longer deadline."
-        return kind(f"{self.address}: {code.name}: {text}{hint}")
+        return kind(f"{self.address}: {code.name}: {(text or '').rstrip('.')}.{hint}")
 
 
 def _described(tensors: Any) -> dict[str, str]:
