@@ -15,7 +15,7 @@ _ABBREVIATION = re.compile(
 )
 _CLOSING = "\"'”’』」）】》)\\]"
 _BORDER = re.compile(
-    rf"(?P<stop>[.!?]+[{_CLOSING}]*)(?=\s+[\"'“‘(\[]*\s*[A-Z0-9<\u00c0-\u00de\u4e00-\u9fff])"  # English
+    rf"(?P<stop>[.!?]+[{_CLOSING}]*)(?=\s+[\"'“‘(\[]*[ \t]*[A-Z0-9<\u00c0-\u00de\u4e00-\u9fff])"  # English
     rf"|[。！？]+[!?！？。]*[{_CLOSING}]*"  # Chinese: the closing quote belongs to the sentence
     r"|(?=\n)"  # a line break ends a sentence, too
 )

@@ -17,6 +17,7 @@ from kerasllm.data.sentences import split_sentences
         ("the cargo. Then", ["the cargo.", " Then"]),  # not the abbreviation "go." nor "co."
         ("a line\nanother line", ["a line", "\nanother line"]),
         ("wiki said . <unk> came .", ["wiki said .", " <unk> came ."]),
+        ('wiki said . " \n Then', ['wiki said . " ', "\n Then"]),  # the quote closes
         ("他来了。她走了！真的吗？好", ["他来了。", "她走了！", "真的吗？", "好"]),
         ("他说：“走吧。”她不走。", ["他说：“走吧。”", "她不走。"]),
         ("股价上涨3.5%。Profit rose. 利润增长。", ["股价上涨3.5%。", "Profit rose.", " 利润增长。"]),
