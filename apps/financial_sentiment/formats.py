@@ -1,6 +1,5 @@
 """In which public forms do labelled financial texts come? Each by name, read into one form: text, label, source."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,21 +58,13 @@ def read(spec: str) -> list[Row]:
 
 
 def _rows(path: Path, form: Format) -> Iterator[Row]:
-    try:
-        lines = path.read_bytes().decode("utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path given with --input.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}. Convert it, for example with iconv.") from None
-    table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    columns = table.fieldnames or []
-    missing = {form.text, form.label} - set(columns)
-    if missing:
-        raise DataError(f"{path}: no column {sorted(missing)[0]!r} (found: {', '.join(columns)}). Name another format.")
-    for number, row in enumerate(table, start=2):
-        if form.drop and row.get(form.drop[0]) == form.drop[1]:
+    from kerasllm.data import read_columns
+
+    columns = [form.text, form.label, *([form.drop[0]] if form.drop else [])]
+    for number, fields in read_columns(path, columns):
+        if form.drop and fields[form.drop[0]] == form.drop[1]:
             continue
-        text, label = (row[form.text] or "").strip(), (row[form.label] or "").strip()
+        text, label = fields[form.text].strip(), fields[form.label].strip()
         if not text:
             raise DataError(f"{path}:{number}: the text is empty. Mend or remove the row.")
-        yield Row(text, form.names.get(label, label), str(path.name))
+        yield Row(text, form.names.get(label, label), path.name)

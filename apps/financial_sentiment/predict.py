@@ -3,7 +3,6 @@
 python -m apps.financial_sentiment.predict --workdir runs/sentiment --input news.txt --output scored.tsv
 """
 
-import itertools
 from pathlib import Path
 
 from absl import flags
@@ -13,7 +12,6 @@ from kerasllm.config import load_run
 from kerasllm.errors import DataError
 
 FLAGS = flags.FLAGS
-ROWS_AT_A_TIME = 4096  # memory does not grow with the file
 
 
 def define_flags() -> None:
@@ -27,30 +25,28 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    """Reads, scores and writes a few thousand rows at a time; the output appears when it is whole."""
+    """Reads, scores and writes; the output appears when it is whole."""
     settings = load_run(Path(FLAGS.workdir) / "run.yaml", FLAGS.set).data
 
     from kerasllm import data
     from kerasllm.trained import classify, load
 
     trained = load(FLAGS.workdir)
+    texts = data.read_texts(FLAGS.input, settings)
     output = Path(FLAGS.output)
     unfinished = output.with_name(f".{output.name}.unfinished")
-    count = 0
     try:
         with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
             print("text", "label", *trained.run.data.labels, sep="\t", file=file)
-            for texts in itertools.batched(data.read_texts(FLAGS.input, settings), ROWS_AT_A_TIME):
-                for text, row in zip(texts, classify(trained, texts), strict=True):
-                    label = trained.run.data.labels[row.argmax()]
-                    print(" ".join(text.split()), label, *(f"{p:.6f}" for p in row), sep="\t", file=file)
-                count += len(texts)
+            for text, row in zip(texts, classify(trained, texts), strict=True):
+                label = trained.run.data.labels[row.argmax()]
+                print(" ".join(text.split()), label, *(f"{share:.6f}" for share in row), sep="\t", file=file)
         unfinished.replace(output)
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
     finally:
         unfinished.unlink(missing_ok=True)
-    print(f"{count:,} rows -> {output}")
+    print(f"{len(texts):,} rows -> {output}")
 
 
 if __name__ == "__main__":
