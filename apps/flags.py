@@ -1,12 +1,14 @@
 """Which flags do all programs share, and what happens around a program's main? No TensorFlow here: --help is quick."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
 from kerasllm.config import Run, load_run
 from kerasllm.errors import ConfigError, KerasLLMError
@@ -59,7 +61,9 @@ def run_program(main: Callable[[], Any]) -> None:
         if len(argv) > 1:
             print(f"{Path(argv[0]).name}: unexpected argument {argv[1]!r}. Flags start with --.", file=sys.stderr)
             sys.exit(2)
-        logging.set_verbosity(logging.INFO)
+        absl_logging.set_verbosity(absl_logging.WARNING)  # TensorFlow's notes go through absl
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        logging.getLogger("kerasllm").setLevel(logging.INFO)
         try:
             main()
         except KerasLLMError as error:

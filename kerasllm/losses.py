@@ -53,14 +53,17 @@ def weighted_cross_entropy(logits: Any, labels: Any, weights: Any) -> Totals:
       labels: [...] int32.
       weights: [...] float32; 0 = no target.
 
-    Returns: {"loss": scalar, "correct": scalar} float32; a tie for the highest score counts as correct.
+    Returns: {"loss": scalar, "correct": scalar} float32; of k labels that tie for the highest score each counts 1/k
+      (bfloat16 logits tie often enough to flatter an accuracy).
     """
     logits = tf.reshape(logits, [-1, logits.shape[-1]])
     labels, weights = tf.reshape(labels, [-1]), tf.reshape(weights, [-1])
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     fixed = tf.stop_gradient(logits)
-    correct = tf.gather(fixed, labels, batch_dims=1) >= tf.reduce_max(fixed, axis=-1)  # argmax is many times slower
-    return {"loss": tf.reduce_sum(losses * weights), "correct": tf.reduce_sum(tf.cast(correct, tf.float32) * weights)}
+    highest = tf.reduce_max(fixed, axis=-1, keepdims=True)  # argmax is many times slower
+    is_highest = tf.cast(fixed >= highest, tf.float32)
+    correct = tf.math.divide_no_nan(tf.gather(is_highest, labels, batch_dims=1), tf.reduce_sum(is_highest, axis=-1))
+    return {"loss": tf.reduce_sum(losses * weights), "correct": tf.reduce_sum(correct * weights)}
 
 
 def _head(name: str, weight: float, logits: str, labels: str, weights: str) -> Head:

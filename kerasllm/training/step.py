@@ -117,9 +117,9 @@ class TrainStep:
             outputs = self.model(model_inputs(batch), training=True, dropout_seed=seed)
             totals = sum_heads(self.heads, outputs, batch)
             loss = mean_loss(self.heads, totals, targets)
-        gradients = tape.gradient(
-            loss, self.model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        # Plain TensorFlow variables: zeros for an unconnected one (a pooler that no head reads) fail on Keras's own.
+        variables = [variable.value for variable in self.model.trainable_variables]
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # A gathered table has a sparse gradient; one dense form makes sums, norm and clipping plain.
         return [tf.convert_to_tensor(gradient) for gradient in gradients], {
             **totals,

@@ -197,3 +197,16 @@ def test_a_process_told_to_end_saves_exits_with_0_and_goes_on_to_the_same_weight
         models_of.append(model)
     for ours, theirs in zip(*(model.weights for model in models_of), strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+def test_a_head_that_weighs_nothing_leaves_the_rest_trainable(tmp_path):
+    # No head reads BERT's pooler then: its gradient is zero, not an error.
+    run = make_run("bert_pretraining")
+    run = run.model_copy(update={"objective": run.objective.model_copy(update={"next_sentence_weight": 0.0})})
+    strategy = training.make_strategy("one_device")
+    trainer = training.Trainer(
+        lambda: models.from_run(run, VOCAB), losses.heads_for(run), run, tmp_path / "w", strategy
+    )
+    results = trainer.fit(batches_of("bert_pretraining"), 2)
+    assert np.isfinite(results["train"]["masked_lm_loss"])
+    assert "next_sentence_loss" not in results["train"]

@@ -54,3 +54,14 @@ def test_bert_heads_read_slots_and_pairs():
     assert float(masked_lm.targets(batch)) == 1.0
     assert float(masked_lm.totals(outputs, batch)["loss"]) == pytest.approx(np.log(2), abs=1e-6)
     assert float(next_sentence.totals(outputs, batch)["loss"]) == pytest.approx(np.log(2), abs=1e-6)
+
+
+def test_labels_that_tie_for_the_highest_score_share_the_right_answer():
+    # Two of four tie: half an answer.
+    tied = losses.weighted_cross_entropy(tf.constant([[3.0, 3.0, 1.0, 0.0]]), tf.constant([0]), tf.constant([1.0]))
+    assert float(tied["correct"]) == 0.5
+
+
+def test_logits_that_are_no_numbers_answer_nothing():
+    broken = losses.weighted_cross_entropy(tf.fill([1, 3], np.nan), tf.constant([0]), tf.constant([1.0]))
+    assert float(broken["correct"]) == 0.0
