@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasllm.config import Run, load_run, make_run
+from kerasllm.config import Backbone, Run, load_run, make_run
 from kerasllm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -> tuple[Run, Tokenizer]:
     """The run with the backbone and tokenizer sections of what it starts from, and that tokenizer.
+
+    Dropout stays the run's own: how much a small labelled set needs is not the pretraining's to say.
 
     Args:
       run: of the fine-tuning.
@@ -37,13 +39,11 @@ def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -
     path = Path(folder)
     if (path / "run.yaml").exists():
         source = load_run(path / "run.yaml")
-        return _with(run, source.tokenizer.model_dump(), source.backbone.model_dump()), text.load_tokenizer(
-            path / "tokenizer"
-        )
+        return _with(run, source.tokenizer.model_dump(), source.backbone), text.load_tokenizer(path / "tokenizer")
     if (path / "config.json").exists():
         tokenizer = interop.read_tokenizer(path)
         settings = {"kind": "wordpiece", "lowercase": tokenizer.lowercase, "vocab_size": tokenizer.vocab_size}
-        return _with(run, settings, interop.backbone_config(path).model_dump()), tokenizer
+        return _with(run, settings, interop.backbone_config(path)), tokenizer
     raise ConfigError(
         f"{folder}: neither a workdir of apps.pretrain.train (run.yaml) nor a Hugging Face folder (config.json)."
     )
@@ -117,6 +117,7 @@ def _weights_from(folder: str | None) -> Callable[[keras.Model], None] | None:
     return initialize
 
 
-def _with(run: Run, tokenizer: dict[str, object], backbone: dict[str, object]) -> Run:
-    tree = run.model_dump() | {"tokenizer": tokenizer, "backbone": backbone}
+def _with(run: Run, tokenizer: dict[str, Any], backbone: Backbone) -> Run:
+    dropout = {name: getattr(run.backbone, name) for name in ("dropout", "attention_dropout")}
+    tree = run.model_dump() | {"tokenizer": tokenizer, "backbone": backbone.model_dump() | dropout}
     return make_run(tree, source="the backbone it starts from")
