@@ -14,6 +14,7 @@ from kerasllm.data.tables import LabelledTexts
 from kerasllm.text import Tokenizer, pack_texts
 
 LENGTH_MULTIPLE = 16  # tokens: batches are padded to a multiple of this, so that few shapes occur
+BUCKETED_BATCHES = 32  # batches whose rows are sorted by length among themselves; the rest of the order stays random
 
 
 def labelled_batches(
@@ -23,12 +24,13 @@ def labelled_batches(
 
     T is the longest text of the batch rounded up to 16, at most run.train.sequence_length.
 
-    Training: endless; the order of an epoch is a function of (run.seed, epoch), step k is always the same batch, the
-    rows after an epoch's last full batch are left out (others each time). Otherwise: once, in the order of the file;
-    the last batch is filled up with rows of weight 0.
+    Training: endless; the order of an epoch is a function of (run.seed, epoch) and of the texts' lengths, step k is
+    always the same batch, the rows after an epoch's last full batch are left out (others each time). Rows of like
+    length stand together, so that little padding is computed. Otherwise: once, in the order of the file; the last batch
+    is filled up with rows of weight 0.
     """
     steps = labelled_steps_per_epoch(examples, run, training=training)
-    order = _Order(len(examples), run, training, steps)
+    order = _Order(tokenizer.tokenize(tf.constant(examples.texts)).row_lengths().numpy(), run, training, steps)
     texts, labels = tf.constant(examples.texts), tf.constant(examples.labels, tf.int32)
     batch = run.train.global_batch
 
@@ -53,8 +55,9 @@ def labelled_steps_per_epoch(examples: LabelledTexts, run: Run, *, training: boo
 class _Order:
     """Which examples belong to a step."""
 
-    def __init__(self, count: int, run: Run, training: bool, steps: int) -> None:
-        self._count, self._batch, self._seed, self._steps = count, run.train.global_batch, run.seed, steps
+    def __init__(self, lengths: np.ndarray, run: Run, training: bool, steps: int) -> None:
+        self._lengths, self._count, self._steps = lengths, len(lengths), steps
+        self._batch, self._seed = run.train.global_batch, run.seed
         self._training, self._lock = training, threading.Lock()
         self._orders: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
 
@@ -69,7 +72,18 @@ class _Order:
     def _order(self, epoch: int) -> np.ndarray:
         with self._lock:
             if epoch not in self._orders:
-                self._orders[epoch] = np.random.default_rng([self._seed, epoch, 3]).permutation(self._count)
+                self._orders[epoch] = self._shuffled(np.random.default_rng([self._seed, epoch, 3]))
                 while len(self._orders) > 2:
                     self._orders.popitem(last=False)
             return self._orders[epoch]
+
+    def _shuffled(self, random: np.random.Generator) -> np.ndarray:
+        """A random order whose full batches hold rows of like length, and come in a random order themselves."""
+        order = random.permutation(self._count)
+        full = self._count // self._batch * self._batch
+        window = self._batch * BUCKETED_BATCHES
+        parts = [order[start : min(start + window, full)] for start in range(0, full, window)]
+        batches = [part[np.argsort(self._lengths[part], kind="stable")].reshape(-1, self._batch) for part in parts]
+        if not batches:
+            return order
+        return np.concatenate([random.permutation(np.concatenate(batches)).reshape(-1), order[full:]])

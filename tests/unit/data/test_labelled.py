@@ -159,3 +159,13 @@ def test_batches_have_the_agreed_names_and_types():
 
 def test_examples_can_be_taken_by_number():
     assert examples_of(5).take([4, 1]).rows == [6, 3]
+
+
+def test_rows_of_like_length_share_a_batch_in_training():
+    # 48 texts of 0 to 47 words in batches of 8: sorted, a batch spans 8 lengths; in random order, nearly all of them.
+    run = run_of(global_batch=8)
+    epoch = batches(examples_of(48), run, 6, training=True)
+    assert all(max(lengths) - min(lengths) == 7 for lengths in (lengths_in([batch]) for batch in epoch))
+    shortest = [min(lengths_in([batch])) for batch in epoch]
+    assert sorted(shortest) == [0, 8, 16, 24, 32, 40]
+    assert shortest != sorted(shortest)  # the batches themselves come in a random order
