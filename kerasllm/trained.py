@@ -28,7 +28,7 @@ class Trained:
 
 
 def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
-    """Loads run.yaml, tokenizer and weights of a workdir.
+    """Loads run.yaml, tokenizer and weights of a workdir, to compute in float32 whatever the run was trained in.
 
     Args:
       workdir: that `save` or a training program wrote.
@@ -42,7 +42,8 @@ def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
         raise CheckpointError(f"{path} has no run.yaml. Give the --workdir of a training program.")
     run = load_run(path / "run.yaml")
     tokenizer = load_tokenizer(path / "tokenizer")
-    model = models.from_run(run, tokenizer.vocab_size)
+    in_float32 = run.model_copy(update={"train": run.train.model_copy(update={"precision": "float32"})})
+    model = models.from_run(in_float32, tokenizer.vocab_size)
     training.restore_weights(model, path, which)
     return Trained(run, tokenizer, model)
 
