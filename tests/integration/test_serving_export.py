@@ -161,9 +161,8 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
     workdir = tmp_path / "workdir"
     workdir.mkdir()
     (workdir / "run.yaml").write_text(dump_run(run))
-    (workdir / "metrics.json").write_text('{"accuracy": 0.75}')
     tokenizer.save(workdir / "tokenizer")
-    CheckpointFolder(workdir / "checkpoints").save(7, model, None, run)
+    CheckpointFolder(workdir / "checkpoints").save(7, model, None, run, {"accuracy": 0.75})
     finished = _export(f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment")
     version = tmp_path / "exports" / "sentiment" / "1"
     assert finished.stdout == f"Exported step 7 of {workdir} to {version}\n", finished.stderr
@@ -178,7 +177,7 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        (None, "there is no run.yaml"),
+        (None, "cannot read the configuration"),
         ({"objective": {"task": "bert_pretraining"}}, "holds a run of bert_pretraining"),
     ],
 )
