@@ -59,6 +59,7 @@ def main() -> None:
             for fold in range(NUM_FOLDS)
         ]
         table[name] = {**summarize(folds), "seconds": round(time.time() - begin)}
+    Path(FLAGS.workdir).mkdir(parents=True, exist_ok=True)
     (Path(FLAGS.workdir) / "folds.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     print(f"{'start':<18}{'accuracy':>10}{'macro-F1':>10}{'lowest':>9}{'highest':>9}   accuracy of the folds")
     for name, row in table.items():
