@@ -21,6 +21,14 @@ class Tokenizer(Section):
     lowercase: bool = True  # WordPiece only: NFKC case folding and accents off, as in BERT uncased
 
 
+class LabelHead(Section):
+    """One thing that is said of a text; a row whose column is empty teaches the other heads only."""
+
+    column: str
+    labels: tuple[str, ...]  # in the order of the output probabilities
+    weight: float = Field(1.0, gt=0)  # of its mean loss in the sum over heads
+
+
 class Data(Section):
     """Where documents, sentences, texts and labels stand in the input."""
 
@@ -31,8 +39,14 @@ class Data(Section):
     text_column: str = "text"  # of labelled .tsv files
     label_column: str = "label"
     labels: tuple[str, ...] = ()  # in the order of the output probabilities
+    heads: dict[str, LabelHead] = {}  # by name, for several at once; empty: one, "label", of label_column and labels
+    second_text_column: str | None = None  # of text pairs: question and question, or question and reply
     validation_share: float = Field(0.1, ge=0, lt=1)  # of labelled rows, chosen by a hash of their text
     test_share: float = Field(0.1, ge=0, lt=1)  # likewise; not taken where a test file is given
+
+    def label_heads(self) -> dict[str, LabelHead]:
+        """The heads of a classifier by name; without `heads` there is one, named "label"."""
+        return self.heads or {"label": LabelHead(column=self.label_column, labels=self.labels)}
 
 
 class Backbone(Section):
@@ -68,7 +82,14 @@ class Backbone(Section):
 class Objective(Section):
     """What the model learns to predict, and how much each head counts."""
 
-    task: Literal["bert_pretraining", "gpt_pretraining", "text_classification"] = "bert_pretraining"
+    task: Literal[
+        "bert_pretraining",
+        "gpt_pretraining",
+        "text_classification",  # of texts, or of text pairs where data.second_text_column is given
+        "text_matching",  # two texts that belong together have near embeddings: a dual encoder
+        "reranking",  # a cross-encoder that picks the right one of several candidates
+        "recommendation",  # the next item of a user's history
+    ] = "bert_pretraining"
     mask_share: float = Field(0.15, gt=0, lt=1)  # of the real tokens of a row (Devlin et al. 2019)
     whole_word: bool = False  # mask all pieces of a word together
     masked_lm_weight: float = 1.0
@@ -77,6 +98,34 @@ class Objective(Section):
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
     )
     classifier_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Matching(Section):
+    """Dual encoder and re-ranker: how queries find their passages."""
+
+    query_length: int = Field(64, ge=4)  # tokens
+    passage_length: int = Field(128, ge=4)  # tokens
+    temperature: float = Field(0.05, gt=0)  # of the cosine in the in-batch softmax
+    hard_negatives: int = Field(1, ge=0)  # mined passages beside the right one, for each query
+    candidates: int = Field(20, ge=2)  # that the re-ranker looks at
+
+
+class Decisions(Section):
+    """What is promised with an answer; fitted on the validation part after training."""
+
+    coverage: float = Field(0.9, gt=0, lt=1)  # share of texts whose true label is in the conformal set
+    precision: float = Field(0.9, gt=0, lt=1)  # of the answers that are given; the rest abstains
+
+
+class Recommendation(Section):
+    """History, candidates and negatives of the recommender."""
+
+    history_length: int = Field(50, ge=1)  # newest interactions of a user that the model sees
+    text_length: int = Field(64, ge=8)  # tokens of an item's text
+    num_negatives: int = Field(100, ge=1)  # sampled for each target
+    hard_share: float = Field(0.5, ge=0, le=1)  # of the negatives, taken from the item's neighbours
+    embedding_dim: int = Field(64, ge=4)
+    positive_from: float = 4.0  # ratings from here on count as liked
 
 
 class Optimizer(Section):
@@ -138,6 +187,9 @@ class Run(Section):
     data: Data = Data()
     backbone: Backbone = Backbone()
     objective: Objective = Objective()
+    matching: Matching = Matching()
+    decisions: Decisions = Decisions()
+    recommendation: Recommendation = Recommendation()
     optimizer: Optimizer = Optimizer()
     train: Train = Train(steps=1000)
     export: Export = Export()

@@ -1,0 +1,1 @@
+"""Customer service: a question finds its reply, its intent, or a person."""

@@ -1,0 +1,1 @@
+"""Recommendation: which items does a user want next?"""

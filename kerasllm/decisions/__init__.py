@@ -1,0 +1,1 @@
+"""What may be concluded from a score? Calibration, sets, thresholds, ranking measures; NumPy only, no model."""
