@@ -2,25 +2,25 @@
 
 # B rows, T tokens
 
-import collections
 import math
-import threading
 
 import numpy as np
 import tensorflow as tf
 
 from kerasllm.config import Run
+from kerasllm.data.order import BatchOrder
 from kerasllm.data.tables import LabelledTexts
 from kerasllm.text import Tokenizer, pack_texts
 
 LENGTH_MULTIPLE = 16  # tokens: batches are padded to a multiple of this, so that few shapes occur
-BUCKETED_BATCHES = 32  # batches whose rows are sorted by length among themselves; the rest of the order stays random
 
 
 def labelled_batches(
     examples: LabelledTexts, tokenizer: Tokenizer, run: Run, *, training: bool, start_step: int = 0
 ) -> tf.data.Dataset:
-    """Batches of token_ids, token_type_ids, sequence_ids [B, T], labels [B] int32 and label_weights [B] float32.
+    """Batches of token_ids, token_type_ids, sequence_ids [B, T], and for each head its labels and weights [B].
+
+    They are named `<head>_labels` (int32) and `<head>_weights` (float32; 0 where the row has no label for that head).
 
     T is the longest text of the batch rounded up to 16, at most run.train.sequence_length.
 
@@ -30,8 +30,8 @@ def labelled_batches(
     is filled up with rows of weight 0.
     """
     steps = labelled_steps_per_epoch(examples, run, training=training)
-    order = _Order(tokenizer.tokenize(tf.constant(examples.texts)).row_lengths().numpy(), run, training, steps)
-    texts, labels = tf.constant(examples.texts), tf.constant(examples.labels, tf.int32)
+    order = BatchOrder(tokenizer.tokenize(tf.constant(examples.texts)).row_lengths().numpy(), run, training, steps)
+    texts, labels = tf.constant(examples.texts), _targets(examples)
     batch = run.train.global_batch
 
     def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -40,50 +40,25 @@ def labelled_batches(
         packed = pack_texts(
             tokenizer, tf.gather(texts, places), None, max_length=run.train.sequence_length, multiple_of=LENGTH_MULTIPLE
         )
-        return {**packed, "labels": tf.gather(labels, places), "label_weights": tf.cast(is_real, tf.float32)}
+        targets = {name: tf.gather(each, places) for name, each in labels.items()}
+        real = tf.cast(is_real, tf.float32)
+        return packed | {name: each * real if name.endswith("weights") else each for name, each in targets.items()}
 
     numbers = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max if training else steps)
     return numbers.map(of_step, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _targets(examples: LabelledTexts) -> dict[str, tf.Tensor]:
+    """`<head>_labels` and `<head>_weights` [N] of all examples."""
+    targets = {}
+    for name, labels in examples.labels.items():
+        classes = np.array(labels, np.int32)
+        targets[f"{name}_labels"] = tf.constant(np.maximum(classes, 0))
+        targets[f"{name}_weights"] = tf.constant((classes >= 0).astype(np.float32))
+    return targets
 
 
 def labelled_steps_per_epoch(examples: LabelledTexts, run: Run, *, training: bool) -> int:
     """Batches of one epoch: full ones in training, all of them otherwise."""
     batch = run.train.global_batch
     return max(1, len(examples) // batch) if training else math.ceil(len(examples) / batch)
-
-
-class _Order:
-    """Which examples belong to a step."""
-
-    def __init__(self, lengths: np.ndarray, run: Run, training: bool, steps: int) -> None:
-        self._lengths, self._count, self._steps = lengths, len(lengths), steps
-        self._batch, self._seed = run.train.global_batch, run.seed
-        self._training, self._lock = training, threading.Lock()
-        self._orders: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
-
-    def rows(self, step: int) -> np.ndarray:
-        """[B] int64; -1 where the batch is only filled up."""
-        if not self._training:
-            rows = np.arange(step * self._batch, (step + 1) * self._batch)
-            return np.where(rows < self._count, rows, -1)
-        epoch, step = divmod(int(step), self._steps)
-        return self._order(epoch)[np.arange(step * self._batch, (step + 1) * self._batch) % self._count]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        with self._lock:
-            if epoch not in self._orders:
-                self._orders[epoch] = self._shuffled(np.random.default_rng([self._seed, epoch, 3]))
-                while len(self._orders) > 2:
-                    self._orders.popitem(last=False)
-            return self._orders[epoch]
-
-    def _shuffled(self, random: np.random.Generator) -> np.ndarray:
-        """A random order whose full batches hold rows of like length, and come in a random order themselves."""
-        order = random.permutation(self._count)
-        full = self._count // self._batch * self._batch
-        window = self._batch * BUCKETED_BATCHES
-        parts = [order[start : min(start + window, full)] for start in range(0, full, window)]
-        batches = [part[np.argsort(self._lengths[part], kind="stable")].reshape(-1, self._batch) for part in parts]
-        if not batches:
-            return order
-        return np.concatenate([random.permutation(np.concatenate(batches)).reshape(-1), order[full:]])
