@@ -1,7 +1,7 @@
 """Text in and out of token ids, in-graph: the same operations in preparation, training and serving."""
 
 from kerasllm.text.masking import Masker
-from kerasllm.text.packing import pack_texts
+from kerasllm.text.packing import pack_pairs, pack_texts
 from kerasllm.text.tokenizers import (
     SentencePieceTokenizer,
     SpecialTokens,
@@ -20,6 +20,7 @@ __all__ = [
     "Tokenizer",
     "WordPieceTokenizer",
     "load_tokenizer",
+    "pack_pairs",
     "pack_texts",
     "sentencepiece_from_file",
     "train_sentencepiece",
