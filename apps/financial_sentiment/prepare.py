@@ -4,7 +4,6 @@ python -m apps.financial_sentiment.prepare --input financial_phrasebank=phraseba
 """
 
 import collections
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -54,18 +53,11 @@ def split(rows: list[Row], test: list[Row], settings: Data) -> dict[str, list[Ro
 
     A text that stands in `test` too is left out of the other parts; of equal texts the first is kept.
     """
-    test_share = 0.0 if test else settings.test_share
-    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": list(test)}
-    seen = {_key(row.text) for row in test}
-    for row in rows:
-        key = _key(row.text)
-        if key in seen:
-            continue
-        seen.add(key)
-        draw = int(key[:8], 16) / 16**8
-        is_test, is_held = draw < test_share, draw < test_share + settings.validation_share
-        parts["test" if is_test else "validation" if is_held else "train"].append(row)
-    return parts
+    from kerasllm.data import split_by_text
+
+    shares = {"test": 0.0 if test else settings.test_share, "validation": settings.validation_share}
+    parts = split_by_text(rows, lambda row: row.text, shares, without=[row.text for row in test])
+    return {"train": parts["train"], "validation": parts["validation"], "test": parts["test"] + test}
 
 
 def check_labels(rows: list[Row], labels: tuple[str, ...], place: str) -> None:
@@ -97,10 +89,6 @@ def write(splits: dict[str, list[Row]], output: Path) -> None:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
-
-
-def _key(text: str) -> str:
-    return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()
 
 
 if __name__ == "__main__":
