@@ -40,6 +40,7 @@ class Data(Section):
     label_column: str = "label"
     labels: tuple[str, ...] = ()  # in the order of the output probabilities
     heads: dict[str, LabelHead] = {}  # by name, for several at once; empty: one, "label", of label_column and labels
+    out_of_scope_label: str | None = None  # of texts that belong to no label: they teach nothing, but judge the model
     second_text_column: str | None = None  # of text pairs: question and question, or question and reply
     validation_share: float = Field(0.1, ge=0, lt=1)  # of labelled rows, chosen by a hash of their text
     test_share: float = Field(0.1, ge=0, lt=1)  # likewise; not taken where a test file is given
@@ -106,6 +107,7 @@ class Matching(Section):
     query_length: int = Field(64, ge=4)  # tokens
     passage_length: int = Field(128, ge=4)  # tokens
     temperature: float = Field(0.05, gt=0)  # of the cosine in the in-batch softmax
+    symmetric: bool = True  # passages pick their query too, with half of the loss
     hard_negatives: int = Field(1, ge=0)  # mined passages beside the right one, for each query
     candidates: int = Field(20, ge=2)  # that the re-ranker looks at
 
@@ -115,6 +117,7 @@ class Decisions(Section):
 
     coverage: float = Field(0.9, gt=0, lt=1)  # share of texts whose true label is in the conformal set
     precision: float = Field(0.9, gt=0, lt=1)  # of the answers that are given; the rest abstains
+    rejected_share: float = Field(0.05, gt=0, lt=1)  # of the texts in scope, at most, where out-of-scope ones are told
 
 
 class Recommendation(Section):
