@@ -1,0 +1,74 @@
+"""How is a conversation written as one string, and what of it does a retrieval query need? In-graph where it is served.
+
+The context of a question is its earlier turns, one a line, oldest first: `customer: ...` and `assistant: ...`.
+"""
+
+# B conversations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+CUSTOMER, ASSISTANT = "customer", "assistant"
+
+
+def join_turns(turns: Iterable[tuple[str, str]]) -> str:
+    """Context of (speaker, text) turns; line breaks inside a turn become spaces."""
+    return "\n".join(f"{speaker}: {' '.join(text.split())}" for speaker, text in turns)
+
+
+def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
+    """What the matching models read: the question, then the newest `num_turns` earlier turns, newest first.
+
+    A text that is too long loses its end, so that the oldest words go first.
+
+    Args:
+      questions: [B] string.
+      contexts: [B] string; "" where the conversation begins.
+      num_turns: 0: the questions alone.
+
+    Returns: [B] string.
+    """
+    import tensorflow as tf
+
+    if not num_turns:
+        return questions
+    turns = tf.strings.split(contexts, "\n")  # [B, (turns)]
+    newest_first = tf.reverse(turns.to_tensor(""), axis=[1])  # padding comes first then, and is dropped with the rest
+    is_turn = tf.not_equal(newest_first, "")
+    newest = tf.ragged.boolean_mask(newest_first, is_turn)[:, :num_turns]
+    words = tf.ragged.map_flat_values(tf.strings.regex_replace, newest, f"^(?:{CUSTOMER}|{ASSISTANT}): ", "")
+    history = tf.strings.reduce_join(words, axis=1, separator=" ; ")
+    return tf.where(tf.equal(history, ""), questions, tf.strings.join([questions, history], " ; "))
+
+
+def open_request(contexts: Any, asks: Sequence[Sequence[str]]) -> tuple[Any, Any]:
+    """What the customer wanted before the assistant asked back for a slot, in-graph.
+
+    Args:
+      contexts: [B] string.
+      asks: for each slot the questions that ask for it.
+
+    Returns: the request [B] string, "" where the last turn is no such question; the slot asked for [B] int32, or -1.
+    """
+    import tensorflow as tf
+
+    all_asks = _any_of([question for questions in asks for question in questions])
+    if not all_asks:
+        return tf.zeros_like(contexts), tf.fill(tf.shape(contexts), -1)
+    asked = rf"\n{ASSISTANT}: (?:{all_asks})"
+    # The earliest customer turn after which the assistant only asked for slots up to the end.
+    chain = rf"^(?:(?s:.*?)\n)??{CUSTOMER}: ([^\n]*)(?:{asked}\n{CUSTOMER}: [^\n]*)*{asked}$"
+    is_open = tf.strings.regex_full_match(contexts, chain)
+    request = tf.where(is_open, tf.strings.regex_replace(contexts, chain, r"\1", replace_global=False), "")
+    slot = tf.fill(tf.shape(contexts), -1)
+    for index, questions in enumerate(asks):
+        if questions:
+            ends = rf"(?s:.*)\n{ASSISTANT}: (?:{_any_of(questions)})$"
+            slot = tf.where(tf.logical_and(is_open, tf.strings.regex_full_match(contexts, ends)), index, slot)
+    return request, slot
+
+
+def _any_of(questions: Sequence[str]) -> str:
+    """A pattern for any of the questions, their ASCII punctuation escaped."""
+    return "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", question) for question in questions if question)
