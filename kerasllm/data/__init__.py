@@ -1,26 +1,47 @@
 """Prepared corpora and labelled tables as batches for training and evaluation."""
 
+from kerasllm.data.checks import Report, check_table
 from kerasllm.data.corpus import Corpus, Split, open_corpus
-from kerasllm.data.labelled import labelled_batches, labelled_steps_per_epoch
+from kerasllm.data.labelled import labelled_batches, labelled_steps_per_epoch, lengths_of, pack
+from kerasllm.data.pairs import (
+    QueryPassages,
+    join_pairs,
+    matching_batches,
+    pair_steps_per_epoch,
+    read_pairs,
+    reranking_batches,
+)
 from kerasllm.data.pipelines import pretraining_batches, steps_per_epoch
 from kerasllm.data.prepare import prepare_corpus
 from kerasllm.data.splits import drop_shared, normal_form, split_by_text, text_key
-from kerasllm.data.tables import LabelledTexts, read_columns, read_labelled, read_texts
+from kerasllm.data.tables import NO_LABEL, OUT_OF_SCOPE, LabelledTexts, read_columns, read_labelled, read_texts
 
 __all__ = [
+    "NO_LABEL",
+    "OUT_OF_SCOPE",
     "Corpus",
     "LabelledTexts",
+    "QueryPassages",
+    "Report",
     "Split",
+    "check_table",
     "drop_shared",
+    "join_pairs",
     "labelled_batches",
     "labelled_steps_per_epoch",
     "normal_form",
+    "lengths_of",
+    "matching_batches",
     "open_corpus",
+    "pack",
+    "pair_steps_per_epoch",
     "prepare_corpus",
     "pretraining_batches",
     "read_columns",
     "read_labelled",
+    "read_pairs",
     "read_texts",
+    "reranking_batches",
     "split_by_text",
     "steps_per_epoch",
     "text_key",
