@@ -121,14 +121,29 @@ class Decisions(Section):
 
 
 class Recommendation(Section):
-    """History, candidates and negatives of the recommender."""
+    """History, candidates, negatives and lists of the recommender; `backbone` is the transformer over the history."""
 
     history_length: int = Field(50, ge=1)  # newest interactions of a user that the model sees
-    text_length: int = Field(64, ge=8)  # tokens of an item's text
-    num_negatives: int = Field(100, ge=1)  # sampled for each target
-    hard_share: float = Field(0.5, ge=0, le=1)  # of the negatives, taken from the item's neighbours
-    embedding_dim: int = Field(64, ge=4)
-    positive_from: float = 4.0  # ratings from here on count as liked
+    text_length: int = Field(128, ge=8)  # tokens of an item's text
+    num_negatives: int = Field(200, ge=1)  # for each target
+    hard_share: float = Field(0.5, ge=0, le=1)  # of the negatives, drawn from the neighbours of the history's items
+    positive_from: float = 4.0  # values (ratings, strengths of events) from here on count as liked
+    negative_to: float = 2.0  # values up to here count as disliked
+    event_values: dict[str, float] = {"view": 3.0, "click": 4.0, "share": 5.0}  # of events that carry no value
+    test_share: float = Field(0.2, ge=0, lt=1)  # of each user's events, the latest
+    validation_share: float = Field(0.2, ge=0, lt=1)  # of the events before them, the latest
+    cold_item_share: float = Field(0.0, ge=0, lt=1)  # of the items, held out whole by `prepare`
+    train_on_validation: bool = False  # for the last run, when all settings are chosen
+    table_items: int = Field(2000, ge=1)  # the most frequent items, which get a row in the item-to-item tables
+    table_strength: float = Field(300.0, gt=0)  # ridge of these tables (EASE)
+    table_folds: int = Field(4, ge=2)  # of users: what a user's targets are scored with was fitted on other users
+    recent_days: float = Field(14.0, gt=0)  # of the popularity that counts as recent
+    prior_events: float = Field(5.0, gt=0)  # k of the popularity prior, which weighs k / (k + events of the user)
+    cold_share: float = Field(0.2, ge=0, le=1)  # of the training rows, in which every candidate is seen as new
+    candidates: int = Field(200, ge=1)  # that the first stage of a list hands to the ranker
+    list_length: int = Field(10, ge=1)
+    diversity: float = Field(0.1, ge=0, lt=1)  # weight of being unlike the rest of the list; 0: the ranker's order
+    most_per_category: int = Field(10, ge=1)  # items of one category in a list
 
 
 class Optimizer(Section):
