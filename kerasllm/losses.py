@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from kerasllm.config import Run
 
-# B batch, T tokens, M masked slots, S pair slots, C classes
+# B batch, T tokens, M masked slots, S pair slots, C classes, K hard negatives of a query
+
+NOT_A_CANDIDATE = -1e9  # a logit of no weight in a softmax, and still a number
 
 Batch = dict[str, Any]
 Totals = dict[str, Any]
@@ -37,7 +39,14 @@ def heads_for(run: Run) -> tuple[Head, ...]:
     if objective.task == "gpt_pretraining":
         return (_head("causal_lm", 1.0, "logits", "labels", "label_weights"),)
     if objective.task == "text_classification":
-        return (_head("label", 1.0, "logits", "labels", "label_weights"),)
+        return tuple(
+            _head(name, head.weight, f"{name}_logits", f"{name}_labels", f"{name}_weights")
+            for name, head in run.data.label_heads().items()
+        )
+    if objective.task == "text_matching":
+        return (_matching_head(run.matching.temperature, run.matching.symmetric),)
+    if objective.task == "reranking":
+        return (Head("reranking", 1.0, _sum_of("match_weights"), _reranking_totals),)
     heads = (
         _head("masked_lm", objective.masked_lm_weight, "masked_lm_logits", "masked_labels", "masked_weights"),
         _head("next_sentence", objective.next_sentence_weight, "next_sentence_logits", "pair_labels", "pair_weights"),
@@ -66,11 +75,51 @@ def weighted_cross_entropy(logits: Any, labels: Any, weights: Any) -> Totals:
     return {"loss": tf.reduce_sum(losses * weights), "correct": tf.reduce_sum(correct * weights)}
 
 
-def _head(name: str, weight: float, logits: str, labels: str, weights: str) -> Head:
-    def targets(batch: Batch) -> Any:
-        return tf.reduce_sum(batch[weights])
+def in_batch_logits(outputs: Totals, batch: Batch, temperature: float) -> Any:
+    """Each query against every passage of the batch: cosine / temperature, [B, B * (1 + K)] float32.
 
+    The right passage of query i stands at i * (1 + K). Passages that may be right for a query too (equal texts, or the
+    right ones of an equal query) and empty slots are no negatives: they have NOT_A_CANDIDATE. The batch is a replica's
+    slice, so its negatives are its own.
+    """
+    passages = outputs["passage_embeddings"]
+    slots = tf.shape(passages)[1]
+    logits = tf.matmul(outputs["query_embeddings"], tf.reshape(passages, [-1, passages.shape[-1]]), transpose_b=True)
+    places = tf.range(tf.shape(logits)[1])
+    is_own = (tf.range(tf.shape(logits)[0]) * slots)[:, None] == places[None]
+    is_real = tf.reshape(batch["candidate_weights"] * batch["match_weights"][:, None], [-1]) > 0
+    is_same_query = batch["query_group"][:, None] == batch["query_group"][None]
+    is_right_of = batch["passage_group"][:, :1] == tf.reshape(batch["passage_group"], [-1])[None]
+    is_right = tf.matmul(tf.cast(is_same_query, tf.float32), tf.cast(is_right_of, tf.float32)) > 0
+    return tf.where(is_own | (is_real[None] & ~is_right), logits / temperature, NOT_A_CANDIDATE)
+
+
+def _matching_head(temperature: float, symmetric: bool) -> Head:
+    def totals(outputs: Totals, batch: Batch) -> Totals:
+        logits, weights = in_batch_logits(outputs, batch, temperature), batch["match_weights"]
+        slots = tf.shape(batch["passage_group"])[1]
+        rows = tf.range(tf.shape(logits)[0])
+        found = weighted_cross_entropy(logits, rows * slots, weights)
+        if not symmetric:
+            return found
+        back = weighted_cross_entropy(tf.transpose(logits[:, ::slots]), rows, weights)
+        return {"loss": (found["loss"] + back["loss"]) / 2, "correct": found["correct"]}
+
+    return Head("matching", 1.0, _sum_of("match_weights"), totals)
+
+
+def _reranking_totals(outputs: Totals, batch: Batch) -> Totals:
+    """Softmax over the candidates of each query; the right one stands first, empty slots take no part."""
+    logits = tf.where(batch["candidate_weights"] > 0, outputs["scores"], NOT_A_CANDIDATE)
+    return weighted_cross_entropy(logits, tf.zeros(tf.shape(logits)[:1], tf.int32), batch["match_weights"])
+
+
+def _sum_of(weights: str) -> Callable[[Batch], Any]:
+    return lambda batch: tf.reduce_sum(batch[weights])
+
+
+def _head(name: str, weight: float, logits: str, labels: str, weights: str) -> Head:
     def totals(outputs: Totals, batch: Batch) -> Totals:
         return weighted_cross_entropy(outputs[logits], batch[labels], batch[weights])
 
-    return Head(name, weight, targets, totals)
+    return Head(name, weight, _sum_of(weights), totals)

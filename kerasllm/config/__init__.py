@@ -1,12 +1,25 @@
 """Configuration: typed sections and their YAML form."""
 
 from kerasllm.config.loader import differences, dump_run, load_run, make_run
-from kerasllm.config.schema import Backbone, Data, Export, Objective, Optimizer, Run, Tokenizer, Train
+from kerasllm.config.schema import (
+    Backbone,
+    Data,
+    Decisions,
+    Export,
+    LabelHead,
+    Objective,
+    Optimizer,
+    Run,
+    Tokenizer,
+    Train,
+)
 
 __all__ = [
     "Backbone",
     "Data",
+    "Decisions",
     "Export",
+    "LabelHead",
     "Objective",
     "Optimizer",
     "Run",

@@ -3,6 +3,7 @@
 # B rows, T tokens
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tensorflow as tf
 from kerasllm.config import Run
 from kerasllm.data.order import BatchOrder
 from kerasllm.data.tables import LabelledTexts
-from kerasllm.text import Tokenizer, pack_texts
+from kerasllm.text import Tokenizer, pack_pairs, pack_texts
 
 LENGTH_MULTIPLE = 16  # tokens: batches are padded to a multiple of this, so that few shapes occur
 
@@ -30,22 +31,36 @@ def labelled_batches(
     is filled up with rows of weight 0.
     """
     steps = labelled_steps_per_epoch(examples, run, training=training)
-    order = BatchOrder(tokenizer.tokenize(tf.constant(examples.texts)).row_lengths().numpy(), run, training, steps)
-    texts, labels = tf.constant(examples.texts), _targets(examples)
+    order = BatchOrder(lengths_of(tokenizer, examples.texts, examples.second), run, training, steps)
+    texts, labels = [tf.constant(texts) for texts in (examples.texts, examples.second) if texts], _targets(examples)
     batch = run.train.global_batch
 
     def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.ensure_shape(tf.numpy_function(order.rows, [step], tf.int64), [batch])
         is_real, places = rows >= 0, tf.maximum(rows, 0)
-        packed = pack_texts(
-            tokenizer, tf.gather(texts, places), None, max_length=run.train.sequence_length, multiple_of=LENGTH_MULTIPLE
-        )
+        chosen = [tf.gather(each, places) for each in texts]
+        packed = pack(tokenizer, *chosen, max_length=run.train.sequence_length, multiple_of=LENGTH_MULTIPLE)
         targets = {name: tf.gather(each, places) for name, each in labels.items()}
         real = tf.cast(is_real, tf.float32)
         return packed | {name: each * real if name.endswith("weights") else each for name, each in targets.items()}
 
     numbers = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max if training else steps)
     return numbers.map(of_step, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def pack(
+    tokenizer: Tokenizer, texts: tf.Tensor, second: tf.Tensor | None = None, *, max_length: int, multiple_of: int
+) -> dict[str, tf.Tensor]:
+    """Rows of texts, or of text pairs where there are second ones, as long as the longest: see pack_texts."""
+    if second is None:
+        return pack_texts(tokenizer, texts, None, max_length, multiple_of)
+    return pack_pairs(tokenizer, texts, second, None, max_length, multiple_of)
+
+
+def lengths_of(tokenizer: Tokenizer, *texts: Sequence[str] | None) -> np.ndarray:
+    """Tokens of each text, of both where there are second ones: [N] int64."""
+    given = [tf.constant(part, tf.string, [len(part)]) for part in texts if part is not None]
+    return np.sum([tokenizer.tokenize(part).row_lengths().numpy() for part in given], axis=0)
 
 
 def _targets(examples: LabelledTexts) -> dict[str, tf.Tensor]:

@@ -5,13 +5,16 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kerasllm.config import Data
+from kerasllm.config import Data, LabelHead
 from kerasllm.errors import DataError
+
+NO_LABEL = -1  # a row that says nothing for this head
+OUT_OF_SCOPE = -2  # a text that belongs to none of the head's labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +23,15 @@ class LabelledTexts:
 
     Attributes:
       texts: as they stand in the file.
-      labels: index into data.labels of each text.
+      labels: by head, the index into its labels of each text, or NO_LABEL, or OUT_OF_SCOPE.
       rows: line of the file, counted from 1, at which each text ends.
+      second: the other texts, where they come in pairs.
     """
 
     texts: list[str]
-    labels: list[int]
+    labels: dict[str, list[int]]
     rows: list[int]
+    second: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -34,37 +39,50 @@ class LabelledTexts:
     def take(self, indices: list[int] | np.ndarray) -> "LabelledTexts":
         """The texts at these places, in this order."""
         return LabelledTexts(
-            [self.texts[i] for i in indices], [self.labels[i] for i in indices], [self.rows[i] for i in indices]
+            [self.texts[i] for i in indices],
+            {head: [labels[i] for i in indices] for head, labels in self.labels.items()},
+            [self.rows[i] for i in indices],
+            None if self.second is None else [self.second[i] for i in indices],
         )
 
 
 def read_labelled(path: str | os.PathLike[str], data: Data) -> LabelledTexts:
     """Reads a .tsv (header, no quoting), .csv (header, quoting) or .jsonl file.
 
+    With several heads (data.heads), a row may lack the label of some: an empty cell, or no such column.
+
     Args:
       path: the file; its ending says its form.
       data: names of the columns and the known labels.
 
     Raises:
-      DataError: naming file and line: a missing column, an unknown label, an empty text, a row of another width,
-        another encoding; or a file without rows.
+      DataError: naming file and line: a missing column, an unknown label, a row with no label at all, an empty text,
+        a row of another width, another encoding; or a file without rows.
     """
-    path = Path(path)
-    if not data.labels:
+    path, heads = Path(path), data.label_heads()
+    if not all(head.labels for head in heads.values()):
         raise DataError(f"{path}: data.labels is empty. List the labels in the order of the output probabilities.")
-    known = {label: index for index, label in enumerate(data.labels)}
-    texts, labels, rows = [], [], []
-    for row, fields in read_columns(path, [data.text_column, data.label_column]):
-        text, label = fields[data.text_column], fields[data.label_column]
-        if label not in known:
-            raise DataError(f"{path}:{row}: {_unknown_label(label, data)}")
-        texts.append(text)
-        labels.append(known[label])
+    readers = {name: _label_reader(name, head, data) for name, head in heads.items()}
+    columns = [data.text_column, *([data.second_text_column] if data.second_text_column else [])]
+    columns += [] if data.heads else [data.label_column]
+    read, labels, rows = [], [], []
+    for row, fields in read_columns(path, columns):
+        try:
+            labels.append([read_label(fields) for read_label in readers.values()])
+        except DataError as error:
+            raise DataError(f"{path}:{row}: {error}") from None
+        if all(label == NO_LABEL for label in labels[-1]):
+            listed = ", ".join(head.column for head in heads.values())
+            raise DataError(f"{path}:{row}: no label in any of the columns {listed}. Fill one in or remove the row.")
+        read.append([fields[column] for column in columns])
         rows.append(row)
-    if not texts:
+    if not rows:
         raise DataError(f"{path}: no rows. Give a file with at least one labelled text.")
-    _refuse_empty(path, texts, rows)
-    return LabelledTexts(texts, labels, rows)
+    texts, *others = ([texts[place] for texts in read] for place in range(2 if data.second_text_column else 1))
+    for each in (texts, *others):
+        _refuse_empty(path, each, rows)
+    by_head = dict(zip(heads, (list(each) for each in zip(*labels, strict=True)), strict=True))
+    return LabelledTexts(texts, by_head, rows, others[0] if others else None)
 
 
 def read_texts(path: str | os.PathLike[str], data: Data) -> list[str]:
@@ -150,10 +168,24 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
 
 
-def _unknown_label(label: str, data: Data) -> str:
-    nearest = difflib.get_close_matches(label, data.labels, n=1, cutoff=0.5)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown label {label!r}; data.labels has {', '.join(data.labels)}.{hint}"
+def _label_reader(name: str, head: LabelHead, data: Data) -> Callable[[dict[str, str]], int]:
+    """A function of a row's fields that gives the class of one head, and raises DataError for an unknown one."""
+    place = f"data.heads.{name}.labels" if data.heads else "data.labels"
+    known = {label: index for index, label in enumerate(head.labels)}
+    if data.out_of_scope_label is not None:
+        known.setdefault(data.out_of_scope_label, OUT_OF_SCOPE)
+    if data.heads:
+        known.setdefault("", NO_LABEL)
+
+    def read(fields: dict[str, str]) -> int:
+        label = fields.get(head.column, "")
+        if label not in known:
+            nearest = difflib.get_close_matches(label, head.labels, n=1, cutoff=0.5)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise DataError(f"unknown label {label!r}; {place} has {', '.join(head.labels)}.{hint}")
+        return known[label]
+
+    return read
 
 
 def _refuse_empty(path: Path, texts: list[str], rows: list[int]) -> None:

@@ -131,7 +131,8 @@ def _difference(place: str, served: np.ndarray, expected: np.ndarray) -> Iterato
         if served.tolist() != expected.tolist():
             yield f"{place}: {served.tolist()} served, {expected.tolist()} from the model"
     elif not np.allclose(served, expected, rtol=0, atol=TOLERANCE):
-        yield f"{place}: served answers differ from the model's by {np.abs(served - expected).max():.2e}"
+        difference = np.abs(np.subtract(served, expected, dtype=np.float32)).max()
+        yield f"{place}: served answers differ from the model's by {difference:.2e}"
 
 
 def _last_line(text: str) -> str:

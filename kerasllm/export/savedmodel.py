@@ -12,13 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.config import Run
+from kerasllm.config import LabelHead, Run
+from kerasllm.decisions import ClassDecision
 from kerasllm.errors import ExportError
 from kerasllm.export.checks import Call, check_export
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
 from kerasllm.text import Tokenizer
 
-FORMAT_VERSION = 1  # of assets.extra/export.json
+FORMAT_VERSION = 2  # of assets.extra/export.json
 SAMPLE_TEXTS = (
     "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn a year earlier.",
     "该公司第三季度净利润同比下降百分之十二。",
@@ -35,30 +36,38 @@ def write_classifier(
     base_path: str | os.PathLike[str],
     name: str,
     metrics: Mapping[str, float] | None = None,
+    decisions: Mapping[str, ClassDecision] | None = None,
+    extra_files: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole or not at all.
 
     Args:
       model: a built text classifier of `run`.
       tokenizer: the one that the model was trained with.
-      run: `data.labels` names the classes, `export.sequence_length` says where texts are cut.
+      run: `data` names heads and classes, `export.sequence_length` says where texts are cut.
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       metrics: of the evaluation, noted in assets.extra/export.json.
+      decisions: by head, what is concluded from its logits; without, probabilities are as they are and every text is
+        answered.
+      extra_files: name -> content of more files for assets.extra, such as a model card.
 
     Raises:
       ExportError: the labels do not fit the model, the folder cannot be written, or a check failed.
     """
     if not name or set(name) & set("/:\\") or name.startswith("."):
         raise ExportError(f"--name {name!r}: a model's name is part of paths and addresses; leave out / : and \\.")
-    signatures = ClassifierSignatures(model, tokenizer, run.data.labels, run.export.sequence_length)
+    heads = run.data.label_heads()
+    decisions = {head: ClassDecision.undecided(len(one.labels)) for head, one in heads.items()} | dict(decisions or {})
+    signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
     calls = _sample_calls(signatures)
     folder = Path(base_path) / name
     unfinished = folder / f"unfinished-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(signatures, str(unfinished), signatures=signatures.signatures())
-        _write_notes(unfinished, name, tokenizer, run, metrics or {})
+        notes = _notes(name, tokenizer, run, metrics or {}, decisions)
+        _write_extra(unfinished / "assets.extra", {"export.json": notes, **_label_lists(heads), **(extra_files or {})})
         check_export(unfinished, sum(int(np.prod(w.shape)) * w.value.dtype.size for w in model.weights), calls)
         return _rename(unfinished, folder)
     except OSError as error:
@@ -71,31 +80,25 @@ def write_classifier(
 
 def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
     """What the model answers, computed eagerly and without the export, for each signature."""
-    probabilities = signatures.probabilities(tf.constant(SAMPLE_TEXTS)).numpy()
-    labels = [label.encode() for label in signatures.labels]
-    if probabilities.shape[1] != len(labels):
-        raise ExportError(
-            f"the model has {probabilities.shape[1]} classes, but data.labels names {len(labels)}: "
-            f"{', '.join(signatures.labels) or 'none'}. Export with the run.yaml of the workdir."
-        )
-    if not np.isfinite(probabilities).all():
-        raise ExportError("the model answers with numbers that are not finite. Export another checkpoint.")
+    for name, scores in signatures.probabilities(tf.constant(SAMPLE_TEXTS)).items():
+        labels = signatures.labels[name]
+        if scores.shape[1] != len(labels):
+            raise ExportError(
+                f"head {name!r} of the model has {scores.shape[1]} classes, but data.labels names {len(labels)}: "
+                f"{', '.join(labels) or 'none'}. Export with the run.yaml of the workdir."
+            )
+        if not np.isfinite(scores.numpy()).all():
+            raise ExportError("the model answers with numbers that are not finite. Export another checkpoint.")
     texts = [text.encode() for text in SAMPLE_TEXTS]
+    examples = [_example(text) for text in texts]
     return [
-        Call(
-            "serving_default",
-            {"text": np.array(texts, object)},
-            {
-                "label": np.array([labels[i] for i in probabilities.argmax(1)], object),
-                "probabilities": probabilities,
-            },
-        ),
-        Call(
-            "classify",
-            {"inputs": np.array([_example(text) for text in texts], object)},
-            {"classes": np.array([labels] * len(texts), object), "scores": probabilities},
-        ),
+        Call("serving_default", {"text": np.array(texts, object)}, _arrays(signatures.predict(tf.constant(texts)))),
+        Call("classify", {"inputs": np.array(examples, object)}, _arrays(signatures.classify(tf.constant(examples)))),
     ]
+
+
+def _arrays(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: answer.numpy() for name, answer in answers.items()}
 
 
 def _example(text: bytes) -> bytes:
@@ -103,19 +106,31 @@ def _example(text: bytes) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature={TEXT_FEATURE: feature})).SerializeToString()
 
 
-def _write_notes(folder: Path, name: str, tokenizer: Tokenizer, run: Run, metrics: Mapping[str, float]) -> None:
-    extra = folder / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    (extra / "labels.txt").write_text("".join(f"{label}\n" for label in run.data.labels), encoding="utf-8")
+def _notes(
+    name: str, tokenizer: Tokenizer, run: Run, metrics: Mapping[str, float], decisions: Mapping[str, ClassDecision]
+) -> str:
+    heads = run.data.label_heads().items()
     notes: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "name": name,
-        "labels": list(run.data.labels),
+        "heads": {head: {"labels": list(one.labels), "decision": decisions[head].to_json()} for head, one in heads},
         "sequence_length": run.export.sequence_length,
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "metrics": dict(metrics),
     }
-    (extra / "export.json").write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
+
+
+def _label_lists(heads: Mapping[str, LabelHead]) -> dict[str, str]:
+    """The labels of each head, one a line, as files: labels.txt, or <head>_labels.txt where there are several."""
+    lists = {head: "".join(f"{label}\n" for label in one.labels) for head, one in heads.items()}
+    return {"labels.txt" if len(heads) == 1 else f"{head}_labels.txt": lines for head, lines in lists.items()}
+
+
+def _write_extra(folder: Path, files: Mapping[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 def _rename(unfinished: Path, folder: Path) -> Path:

@@ -2,11 +2,13 @@
 
 # B texts, C classes
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
+from kerasllm.config import LabelHead
+from kerasllm.decisions import ClassDecision
 from kerasllm.text import Tokenizer, pack_texts
 
 TEXT_FEATURE = "text"  # of the tf.train.Examples that Classify sends
@@ -19,42 +21,59 @@ class ClassifierSignatures(tf.Module):
     and the version-1 loader of TensorFlow Serving would not find the copies.
 
     Args:
-      model: called with token_ids, token_type_ids and sequence_ids, [B, T] int32 each; answers {"logits": [B, C]}.
+      model: called with token_ids, token_type_ids and sequence_ids, [B, T] int32 each; answers
+        {"<head>_logits": [B, C]}.
       tokenizer: tokenizes in the graph.
-      labels: C names in the order of the logits.
+      heads: by name; their labels in the order of the logits.
       sequence_length: tokens that a text is cut to; rows are padded to the longest of the batch.
+      decisions: by head, what is concluded from its logits.
     """
 
-    def __init__(self, model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        heads: Mapping[str, LabelHead],
+        sequence_length: int,
+        decisions: Mapping[str, ClassDecision],
+    ) -> None:
         super().__init__(name="classifier")
         self._tracked = [variable.value for variable in model.weights]
         self._tracked_text = tokenizer.assets
         self.sequence_length = sequence_length
-        self.labels = tuple(labels)
+        self.labels = {name: head.labels for name, head in heads.items()}
+        self._decided = {name: decided_in_graph(decisions[name]) for name in heads}
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def probabilities(texts: tf.Tensor) -> tf.Tensor:
+        def probabilities(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             packed = pack_texts(tokenizer, texts, sequence_length)
             num_tokens = tf.reduce_sum(packed["sequence_ids"], axis=1)
             longest = tf.maximum(tf.reduce_max(num_tokens), 2)  # 2: of an empty batch too
-            logits = model({key: rows[:, :longest] for key, rows in packed.items()}, training=False)["logits"]
-            return tf.nn.softmax(tf.cast(logits, tf.float32))
+            outputs = model({key: rows[:, :longest] for key, rows in packed.items()}, training=False)
+            logits = {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
+            return {name: tf.nn.softmax(each / decisions[name].temperature) for name, each in logits.items()}
 
         self.probabilities = probabilities
 
     def predict(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Texts [B] string -> the likeliest label [B] string and probabilities [B, C] float32."""
-        probabilities = self.probabilities(text)
-        return {
-            "label": tf.gather(tf.constant(self.labels), tf.argmax(probabilities, axis=-1)),
-            "probabilities": probabilities,
-        }
+        """Texts [B] string -> for each head label [B] string, probabilities [B, C], in_set [B, C] and abstain [B] bool.
+
+        The names carry the prefix `<head>_` where there are several heads.
+        """
+        answers = {}
+        for name, probabilities in self.probabilities(text).items():
+            prefix = f"{name}_" if len(self.labels) > 1 else ""
+            answers[f"{prefix}label"] = tf.gather(tf.constant(self.labels[name]), tf.argmax(probabilities, axis=-1))
+            answers[f"{prefix}probabilities"] = probabilities
+            answers[f"{prefix}in_set"], answers[f"{prefix}abstain"] = self._decided[name](probabilities)
+        return answers
 
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.train.Examples [B] -> classes [B, C] string and scores [B, C] float32, in the labels' order."""
+        """Serialized tf.train.Examples [B] -> classes [B, C] string and scores [B, C] float32 of the first head."""
         features = tf.io.parse_example(inputs, {TEXT_FEATURE: tf.io.FixedLenFeature([], tf.string)})
-        scores = self.probabilities(features[TEXT_FEATURE])
-        classes = tf.tile(tf.constant([self.labels]), [tf.shape(scores)[0], 1])
+        name, labels = next(iter(self.labels.items()))
+        scores = self.probabilities(features[TEXT_FEATURE])[name]
+        classes = tf.tile(tf.constant([labels]), [tf.shape(scores)[0], 1])
         return {"classes": classes, "scores": scores}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
@@ -64,3 +83,16 @@ class ClassifierSignatures(tf.Module):
             "serving_default": tf.function(self.predict, autograph=False).get_concrete_function(text=strings),
             "classify": tf.function(self.classify, autograph=False).get_concrete_function(inputs=strings),
         }
+
+
+def decided_in_graph(decision: ClassDecision) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """ClassDecision's `sets` [B, C] bool and `abstains` [B] bool of calibrated probabilities [B, C], for a graph."""
+
+    def decide(probabilities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        needed = tf.maximum(tf.constant(decision.thresholds, tf.float32), decision.abstain_below)
+        top = tf.argmax(probabilities, axis=-1)
+        is_top = tf.one_hot(top, len(decision.thresholds), on_value=True, off_value=False)
+        in_set = (1.0 - probabilities <= decision.conformal) | is_top
+        return in_set, tf.reduce_max(probabilities, axis=-1) < tf.gather(needed, top)
+
+    return decide

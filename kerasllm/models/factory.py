@@ -9,9 +9,16 @@ from kerasllm.config import Run
 from kerasllm.errors import ConfigError
 from kerasllm.models.bert import BertBackbone
 from kerasllm.models.gpt import GPTBackbone
+from kerasllm.models.matching import CrossEncoder, TextEncoder
 from kerasllm.models.tasks import BertPretrainer, GPTCausalLM, TextClassifier
 
-ARCHITECTURE_OF_TASK = {"bert_pretraining": "bert", "gpt_pretraining": "gpt", "text_classification": "bert"}
+ARCHITECTURE_OF_TASK = {
+    "bert_pretraining": "bert",
+    "gpt_pretraining": "gpt",
+    "text_classification": "bert",
+    "text_matching": "bert",
+    "reranking": "bert",
+}
 
 
 def from_run(run: Run, vocab_size: int) -> keras.Model:
@@ -33,11 +40,16 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
         return build(BertPretrainer(backbone, name="bert_pretrainer"))
     if task == "gpt_pretraining":
         return build(GPTCausalLM(backbone, name="gpt_causal_lm"))
-    if len(run.data.labels) < 2:
-        raise ConfigError(
-            f"data.labels={list(run.data.labels)} has fewer than two labels; text_classification needs all of them."
-        )
-    objective, num_classes = run.objective, len(run.data.labels)
+    if task == "text_matching":
+        return build(TextEncoder(backbone, run.objective.pooling, name="text_encoder"))
+    if task == "reranking":
+        dropout, pooling = run.objective.classifier_dropout, run.objective.pooling
+        return build(CrossEncoder(backbone, dropout, pooling, name="cross_encoder"))
+    objective, num_classes = run.objective, {name: len(head.labels) for name, head in run.data.label_heads().items()}
+    for name, count in num_classes.items():
+        if count < 2:
+            place = f"data.heads.{name}.labels" if run.data.heads else "data.labels"
+            raise ConfigError(f"{place} has fewer than two labels ({count}); text_classification needs all of them.")
     return build(
         TextClassifier(backbone, num_classes, objective.classifier_dropout, objective.pooling, name="text_classifier")
     )

@@ -1,5 +1,6 @@
-"""What is predicted from a backbone? Masked words and next sentences, the next word, or a label."""
+"""What is predicted from a backbone? Masked words and next sentences, the next word, or labels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -94,24 +95,24 @@ class GPTCausalLM(_Task):
 
 @keras.saving.register_keras_serializable(package="kerasllm")
 class TextClassifier(_Task):
-    """One label for a text, from the pooled first token or from the mean of its tokens.
+    """One label of each head for a text, from the pooled first token or from the mean of its tokens.
 
     Args:
       backbone: of BERT's kind.
-      num_classes: C.
+      num_classes: C of each head by name; a plain number makes one head, "label".
       dropout: before the last product.
       pooling: "first" takes BERT's pooler (Devlin et al. 2019); "mean" averages the last layer over the real tokens, as
         sentence encoders do (Reimers & Gurevych 2019).
 
     Shapes:
       inputs   BertBackbone's
-      returns  {"logits": [B, C] float32}
+      returns  {"<head>_logits": [B, C] float32} for each head
     """
 
     def __init__(
         self,
         backbone: BertBackbone,
-        num_classes: int,
+        num_classes: int | Mapping[str, int],
         dropout: float = 0.1,
         pooling: str = "first",
         name: str | None = None,
@@ -119,25 +120,29 @@ class TextClassifier(_Task):
     ) -> None:
         super().__init__(backbone, name, dtype)
         assert pooling in ("first", "mean"), f"pooling={pooling!r} is neither 'first' nor 'mean'"
-        self.num_classes = num_classes
+        self.num_classes = {"label": num_classes} if isinstance(num_classes, int) else dict(num_classes)
         self.dropout = dropout
         self.pooling = pooling
-        self.head = ClassificationHead(num_classes, dropout, name="head", dtype=self.dtype_policy)
+        self.heads = {
+            head: ClassificationHead(count, dropout, name=f"{head}_head", dtype=self.dtype_policy)
+            for head, count in self.num_classes.items()
+        }
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all variables; `input_shape` is not read."""
-        self.head.build((None, self.backbone.options.hidden_dim))
+        for head in self.heads.values():
+            head.build((None, self.backbone.options.hidden_dim))
 
     def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
-        """Scores the labels."""
+        """Scores the labels of every head."""
         if not training:
             dropout_seed = None
         elif dropout_seed is None and self.dropout > 0:
             dropout_seed = draw_seed()
         outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed)
         pooled = outputs["pooled"] if self.pooling == "first" else mean_of_tokens(outputs["hidden"], inputs)
-        return {"logits": self.head(pooled, dropout_seed)}
+        return {f"{name}_logits": head(pooled, dropout_seed) for name, head in self.heads.items()}
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""

@@ -104,7 +104,7 @@ def test_served_probabilities_are_the_models_for_100_sentences_in_both_languages
     english = [row["text"] for row in rows if row["text"].isascii()][:50]
     chinese = [row["text"] for row in rows if not row["text"].isascii()][:50]
     assert len(english) == len(chinese) == 50
-    expected = classify(load(path / "sentiment"), english + chinese)
+    expected = classify(load(path / "sentiment"), english + chinese)["label"]
     server = subprocess.Popen(
         [sys.executable, "-m", "serving.server", "--port=0", "--model_name=sentiment"]
         + [f"--model_base_path={path}/exports/sentiment"],

@@ -64,7 +64,7 @@ def expected(run, model, tokenizer):
 
     from kerasllm.text import pack_texts
 
-    logits = model(pack_texts(tokenizer, tf.constant(TEXTS), run.export.sequence_length), training=False)["logits"]
+    logits = model(pack_texts(tokenizer, tf.constant(TEXTS), run.export.sequence_length), training=False)["label_logits"]
     return tf.nn.softmax(logits).numpy()
 
 

@@ -52,7 +52,7 @@ def make_batch(task: str, step: int) -> dict[str, np.ndarray]:
     batch["token_type_ids"] = np.zeros_like(tokens)
     if task == "text_classification":
         labels = random.integers(0, 3, ROWS).astype(np.int32)
-        return {**batch, "labels": labels, "label_weights": np.ones(ROWS, np.float32)}
+        return {**batch, "label_labels": labels, "label_weights": np.ones(ROWS, np.float32)}
     slots = np.tile(np.arange(SLOTS, dtype=np.int32), (ROWS, 1))
     return {
         **batch,

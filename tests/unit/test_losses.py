@@ -33,13 +33,37 @@ def test_bert_has_two_heads_unless_one_weighs_nothing():
     assert [(head.name, head.weight) for head in losses.heads_for(run)] == [("masked_lm", 2.0)]
 
 
-@pytest.mark.parametrize(("task", "name"), [("gpt_pretraining", "causal_lm"), ("text_classification", "label")])
-def test_a_head_reads_its_own_labels_and_weights(task, name):
-    (head,) = losses.heads_for(make_run({"objective": {"task": task}}))
-    assert head.name == name
+def test_the_head_of_a_causal_model_reads_its_own_labels_and_weights():
+    (head,) = losses.heads_for(make_run({"objective": {"task": "gpt_pretraining"}}))
+    assert head.name == "causal_lm"
     batch = {"labels": tf.constant([0, 1, 2]), "label_weights": tf.constant([1.0, 1.0, 0.0])}
     assert float(head.targets(batch)) == 2.0
     assert float(head.totals({"logits": LOGITS}, batch)["loss"]) == pytest.approx(np.log(8), abs=1e-6)
+
+
+def test_each_head_of_a_classifier_counts_its_own_rows_and_weighs_what_the_run_says():
+    heads = {
+        "mood": {"column": "m", "labels": ["a", "b", "c"]},
+        "topic": {"column": "t", "labels": ["x", "y", "z"], "weight": 0.5},
+    }
+    run = make_run({"objective": {"task": "text_classification"}, "data": {"heads": heads}})
+    mood, topic = losses.heads_for(run)
+    assert (mood.name, mood.weight, topic.name, topic.weight) == ("mood", 1.0, "topic", 0.5)
+    batch = {
+        "mood_labels": tf.constant([0, 1, 0]),
+        "mood_weights": tf.constant([1.0, 1.0, 0.0]),
+        "topic_labels": tf.constant([0, 0, 1]),
+        "topic_weights": tf.constant([0.0, 0.0, 1.0]),
+    }
+    outputs = {"mood_logits": LOGITS, "topic_logits": LOGITS}
+    assert (float(mood.targets(batch)), float(topic.targets(batch))) == (2.0, 1.0)
+    assert float(mood.totals(outputs, batch)["loss"]) == pytest.approx(np.log(8), abs=1e-6)
+    assert float(topic.totals(outputs, batch)["loss"]) == pytest.approx(np.log(4), abs=1e-6)
+
+
+def test_a_classifier_without_named_heads_has_one():
+    (head,) = losses.heads_for(make_run({"objective": {"task": "text_classification"}}))
+    assert head.name == "label"
 
 
 def test_bert_heads_read_slots_and_pairs():

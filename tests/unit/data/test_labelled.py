@@ -21,7 +21,7 @@ def run_of(global_batch: int = 4, sequence_length: int = 64, seed: int = 1) -> c
 def examples_of(count: int) -> data.LabelledTexts:
     """Text number i is "a" i times, of class i % 3."""
     return data.LabelledTexts(
-        ["a " * i for i in range(count)], [i % 3 for i in range(count)], list(range(2, count + 2))
+        ["a " * i for i in range(count)], {"label": [i % 3 for i in range(count)]}, list(range(2, count + 2))
     )
 
 
@@ -51,7 +51,7 @@ def test_the_three_forms_of_tables_read_alike(name: str, content: str, tmp_path:
     (tmp_path / name).write_text(content, encoding="utf-8")
     examples = data.read_labelled(tmp_path / name, SETTINGS)
     assert examples.texts == ['It "rose', "跌了"]
-    assert examples.labels == [2, 0]
+    assert examples.labels == {"label": [2, 0]}
     assert examples.rows == ([1, 2] if name == "x.jsonl" else [2, 3])
 
 
@@ -65,12 +65,12 @@ def test_a_text_of_csv_may_have_several_lines_and_the_row_is_where_it_ends(tmp_p
 def test_columns_are_named_by_the_configuration(tmp_path: Path):
     (tmp_path / "x.tsv").write_text("sentence\tsentiment\nup\tpositive\n")
     settings = config.Data(text_column="sentence", label_column="sentiment", labels=("positive",))
-    assert data.read_labelled(tmp_path / "x.tsv", settings).labels == [0]
+    assert data.read_labelled(tmp_path / "x.tsv", settings).labels["label"] == [0]
 
 
 def test_labels_of_jsonl_may_be_numbers(tmp_path: Path):
     (tmp_path / "x.jsonl").write_text('{"text": "up", "label": 1}\n')
-    assert data.read_labelled(tmp_path / "x.jsonl", config.Data(labels=("0", "1"))).labels == [1]
+    assert data.read_labelled(tmp_path / "x.jsonl", config.Data(labels=("0", "1"))).labels["label"] == [1]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_batches_are_padded_to_sixteens_and_at_most_to_the_sequence_length():
 def test_evaluation_keeps_the_order_and_fills_the_last_batch_with_weight_0():
     evaluation = batches(examples_of(10), run_of(), training=False)
     assert lengths_in(evaluation) == [*range(10), -1, -1]
-    assert evaluation[1]["labels"].tolist() == [1, 2, 0, 1]
+    assert evaluation[1]["label_labels"].tolist() == [1, 2, 0, 1]
     assert data.labelled_steps_per_epoch(examples_of(10), run_of(), training=False) == 3
 
 
@@ -128,7 +128,8 @@ def test_training_shows_every_epoch_in_another_order_and_leaves_out_less_than_a_
     assert len(set(first)) == len(set(second)) == 8
     assert first != second
     assert all(
-        label == length % 3 for length, label in zip(first, [*epochs[0]["labels"], *epochs[1]["labels"]], strict=True)
+        label == length % 3
+        for length, label in zip(first, [*epochs[0]["label_labels"], *epochs[1]["label_labels"]], strict=True)
     )
 
 
@@ -152,7 +153,7 @@ def test_batches_have_the_agreed_names_and_types():
         "token_ids": ([4, None], "int32"),
         "token_type_ids": ([4, None], "int32"),
         "sequence_ids": ([4, None], "int32"),
-        "labels": ([4], "int32"),
+        "label_labels": ([4], "int32"),
         "label_weights": ([4], "float32"),
     }
 

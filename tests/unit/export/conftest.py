@@ -24,7 +24,7 @@ class MeanWordClassifier(keras.Model):
     def call(self, inputs, training=False):
         weights = tf.cast(inputs["sequence_ids"], tf.float32)[..., None]
         mean = tf.reduce_sum(self.embedding(inputs["token_ids"]) * weights, 1) / tf.reduce_sum(weights, 1)
-        return {"logits": self.dense(mean)}
+        return {"label_logits": self.dense(mean)}
 
 
 @pytest.fixture(scope="session")

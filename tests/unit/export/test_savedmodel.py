@@ -23,8 +23,8 @@ def test_an_export_is_a_numbered_folder_with_its_notes(exported):
     assert exported.name == "1"
     assert (exported / "assets.extra" / "labels.txt").read_text() == "positive\nneutral\nnegative\n"
     notes = json.loads((exported / "assets.extra" / "export.json").read_text())
-    assert notes["format_version"] == 1
-    assert notes["labels"] == ["positive", "neutral", "negative"]
+    assert notes["format_version"] == 2
+    assert notes["heads"]["label"]["labels"] == ["positive", "neutral", "negative"]
     assert notes["metrics"] == {"accuracy": 0.5}
 
 
@@ -44,7 +44,9 @@ def test_label_is_the_likeliest_class_and_probabilities_add_up_to_one(exported):
 
 def test_served_probabilities_are_the_models(exported, model):
     # [CLS] profit rose [SEP] = 2 5 6 3
-    logits = model({"token_ids": tf.constant([[2, 5, 6, 3]]), "sequence_ids": tf.ones([1, 4], tf.int32)})["logits"]
+    logits = model({"token_ids": tf.constant([[2, 5, 6, 3]]), "sequence_ids": tf.ones([1, 4], tf.int32)})[
+        "label_logits"
+    ]
     served = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant(["Profit rose"]))
     np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(logits), atol=1e-6)
 
