@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from apps.customer_service.formats import Pair
 from kerasllm.text.slots import Slot, find_spans, normal_form
+from kerasllm.text.turns import customer_turns
 
-LEAST_SHARE = 0.05  # of a reply's customers who named the value themselves: then it can be asked for
+LEAST_SHARE = 0.15  # of a reply's customers who named the value themselves: then it can be asked for
 
 Pieces = tuple[tuple[str, str], ...]  # ("text", words) or (slot name, value)
 
@@ -34,11 +35,8 @@ def find_templates(pairs: Sequence[Pair], slots: Sequence[Slot]) -> list[Pair]:
 
 
 def _pieces(reply: str, slots: Sequence[Slot]) -> Pieces:
-    if not find_spans(normal_form(reply), slots):
-        return (("text", reply),)
-    reply = normal_form(reply)
     pieces, end = [], 0
-    for start, stop, name in find_spans(reply, slots):
+    for start, stop, name in find_spans(normal_form(reply), slots):
         pieces += [("text", reply[end:start]), (name, reply[start:stop])]
         end = stop
     return (*pieces, ("text", reply[end:]))
@@ -47,7 +45,7 @@ def _pieces(reply: str, slots: Sequence[Slot]) -> Pieces:
 def _marks(members: Sequence[Pieces], pairs: Sequence[Pair], slots: Sequence[Slot]) -> list[str]:
     """For each piece of one form what stands in the template; "" leaves the words."""
     by_name = {slot.name: slot for slot in slots}
-    said = [normal_form(f"{pair.context}\n{pair.question}") for pair in pairs]
+    said = [normal_form("\n".join([pair.question, *customer_turns(pair.context)])) for pair in pairs]
     names = [name for name, _ in members[0]]
     marks = []
     for place, name in enumerate(names):
@@ -55,7 +53,7 @@ def _marks(members: Sequence[Pieces], pairs: Sequence[Pair], slots: Sequence[Slo
             marks.append("")
             continue
         values = [pieces[place][1] for pieces in members]
-        named = sum(value in words for value, words in zip(values, said, strict=True)) / len(members)
+        named = sum(normal_form(value) in words for value, words in zip(values, said, strict=True)) / len(members)
         agree = all(_same(pieces, [k for k, other in enumerate(names) if other == name]) for pieces in members)
         slot = by_name[name]
         if named >= LEAST_SHARE and slot.ask and agree:

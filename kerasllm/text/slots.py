@@ -9,7 +9,6 @@ only a person can fill. One set of patterns serves the preparation (Python's `re
 import dataclasses
 import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import yaml
 from kerasllm.errors import DataError
 
 CHINESE = "[\u4e00-\u9fff]"
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0xFFE5: 0xA5}
 _REFERENCE = re.compile(r"\{([a-z][a-z0-9_]*)\}|\[([a-z][a-z0-9_]*)\]")
 
 
@@ -97,7 +97,7 @@ def split_template(template: str, slots: Sequence[Slot]) -> list[tuple[str, str]
 def find_spans(text: str, slots: Sequence[Slot]) -> list[tuple[int, int, str]]:
     """Places (start, stop, slot name) of all values in a text, left to right, none inside another.
 
-    `text` is expected in normal form NFKC, as `normal_form` makes it.
+    `text` is expected as `normal_form` makes it.
     """
     spans: list[tuple[int, int, str]] = []
     for slot in slots:
@@ -112,8 +112,8 @@ def find_spans(text: str, slots: Sequence[Slot]) -> list[tuple[int, int, str]]:
 
 
 def normal_form(text: str) -> str:
-    """Full-width digits and signs as the plain ones (NFKC)."""
-    return unicodedata.normalize("NFKC", text)
+    """Full-width digits, letters and signs as the plain ones; as long as the text, so that places stay the same."""
+    return text.translate(_FULL_WIDTH)
 
 
 def find_values(texts: Any, slots: Sequence[Slot], *, bare_for: Any = None, last: bool = False) -> Any:

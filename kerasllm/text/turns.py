@@ -17,6 +17,11 @@ def join_turns(turns: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{speaker}: {' '.join(text.split())}" for speaker, text in turns)
 
 
+def customer_turns(context: str) -> list[str]:
+    """What the customer said in a context."""
+    return [line.removeprefix(f"{CUSTOMER}: ") for line in context.split("\n") if line.startswith(f"{CUSTOMER}: ")]
+
+
 def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
     """What the matching models read: the question, then the newest `num_turns` earlier turns, newest first.
 
