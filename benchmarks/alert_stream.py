@@ -78,7 +78,7 @@ def make_stream(rows_by_label: Mapping[str, Sequence[int]], seed: int) -> tuple[
     surges = make_surges(seed)
     negative = np.array(rows_by_label["negative"])
     others = np.array([row for label, rows in rows_by_label.items() if label != "negative" for row in rows])
-    stream = []
+    stream: list[Arrival] = []
     for topic in TOPICS:
         own = [surge for surge in surges if surge.topic == topic]
         for hour in range(DAYS * 24):
