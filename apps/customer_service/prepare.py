@@ -1,4 +1,4 @@
-"""Dialogues and labelled questions in, one folder out: pairs, intents and replies, checked, masked, split without leaks.
+"""Dialogues and labelled questions in, one folder out: pairs, intents, replies; checked, masked, without leaks.
 
 python -m apps.customer_service.prepare --input dialogues=chats.jsonl --input faq=faq.tsv --output data/support
 """

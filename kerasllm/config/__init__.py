@@ -1,6 +1,6 @@
 """Configuration: typed sections and their YAML form."""
 
-from kerasllm.config.loader import differences, dump_run, load_run, make_run
+from kerasllm.config.loader import differences, dump_run, load_run, make_run, part_of
 from kerasllm.config.schema import (
     Backbone,
     Data,
@@ -29,4 +29,5 @@ __all__ = [
     "dump_run",
     "load_run",
     "make_run",
+    "part_of",
 ]

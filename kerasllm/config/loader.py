@@ -39,6 +39,20 @@ def make_run(tree: Mapping[str, Any], source: str = "the configuration") -> Run:
         raise ConfigError("\n".join(_explain(problem, source) for problem in error.errors())) from None
 
 
+def part_of(run: Run, name: str) -> Run:
+    """The run of one model of an application: the common sections, and on top of them what `parts.<name>` says.
+
+    Raises:
+      ConfigError: a key or value there is not one that the schema knows.
+    """
+    tree = run.model_dump(exclude={"parts"})
+    for section, fields in run.parts.get(name, {}).items():
+        if {"steps", "epochs"} & fields.keys():
+            tree[section] |= {"steps": None, "epochs": None}  # one of them replaces either
+        tree[section] = tree.get(section, {}) | fields
+    return make_run(tree, source=f"parts.{name}")
+
+
 def dump_run(run: Run) -> str:
     """The whole run as YAML, defaults included; `load_run` reads it back equal."""
     return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,6 +1,6 @@
 """What can a run be told? The typed, frozen sections of a configuration; no TensorFlow here."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -120,6 +120,16 @@ class Decisions(Section):
     rejected_share: float = Field(0.05, gt=0, lt=1)  # of the texts in scope, at most, where out-of-scope ones are told
 
 
+class Assistant(Section):
+    """How a served assistant finds a reply, and what counts as the right one."""
+
+    context_turns: int = Field(2, ge=0)  # earlier turns that a query holds beside the question
+    past_questions: int = Field(20, ge=0)  # of each reply, by which the index finds it too
+    fusion: Literal["dense", "weighted", "reciprocal_rank"] = "weighted"  # of cosine and BM25
+    dense_share: float = Field(0.7, ge=0, le=1)  # of "weighted"
+    right_when: Literal["same_reply", "same_intent"] = "same_reply"  # same_intent: a reply given to that intent before
+
+
 class Recommendation(Section):
     """History, candidates, negatives and lists of the recommender; `backbone` is the transformer over the history."""
 
@@ -208,6 +218,8 @@ class Run(Section):
     matching: Matching = Matching()
     decisions: Decisions = Decisions()
     recommendation: Recommendation = Recommendation()
+    assistant: Assistant = Assistant()
+    parts: dict[str, dict[str, Any]] = {}  # of an application with several models: what is other in each one's run
     optimizer: Optimizer = Optimizer()
     train: Train = Train(steps=1000)
     export: Export = Export()
