@@ -14,6 +14,7 @@ from kerasllm.decisions.ranking import (
     ranks_of,
     recall_at,
 )
+from kerasllm.decisions.scope import fit_scope, scope_scores
 from kerasllm.decisions.thresholds import (
     NEVER,
     class_thresholds,
@@ -31,6 +32,7 @@ __all__ = [
     "conformal_threshold",
     "coverage",
     "expected_calibration_error",
+    "fit_scope",
     "fit_temperature",
     "intra_list_diversity",
     "maximal_marginal_relevance",
@@ -40,6 +42,7 @@ __all__ = [
     "read_decisions",
     "recall_at",
     "reciprocal_rank_fusion",
+    "scope_scores",
     "softmax",
     "threshold_for_precision",
     "threshold_for_rejection",

@@ -12,6 +12,7 @@ import numpy as np
 from kerasllm.config import Decisions
 from kerasllm.decisions.calibration import TEMPERATURES, checked, fit_temperature, softmax
 from kerasllm.decisions.conformal import conformal_sets, conformal_threshold
+from kerasllm.decisions.scope import ScopeScore, scope_scores
 from kerasllm.decisions.thresholds import NEVER, class_thresholds, has_own_threshold, threshold_for_precision
 from kerasllm.errors import CheckpointError
 
@@ -29,6 +30,8 @@ class ClassDecision:
       conformal: largest 1 - probability of a label of the set.
       abstain_below: top probability below which no class is answered: the threshold of all answers together, or,
         where they do not reach the precision, the lowest of the classes'.
+      scope_score: what tells texts apart that belong to no label: see scope_scores.
+      scope_below: score below which a text is out of scope; None: that is not told.
       notes: what the held-out examples were too few or too bad for, in sentences.
     """
 
@@ -37,6 +40,8 @@ class ClassDecision:
     conformal: float
     abstain_below: float
     notes: tuple[str, ...] = ()
+    scope_score: ScopeScore = "probability"
+    scope_below: float | None = None
 
     @classmethod
     def fit(cls, logits: Any, labels: Any, settings: Decisions) -> Self:
@@ -79,6 +84,11 @@ class ClassDecision:
         probabilities = np.asarray(probabilities)
         needed = np.maximum(self.thresholds, self.abstain_below)
         return np.asarray(probabilities.max(axis=-1) < needed[probabilities.argmax(axis=-1)])
+
+    def out_of_scope(self, logits: Any) -> np.ndarray:
+        """Which texts belong to no label: [N] bool of logits [N, C]."""
+        scores = scope_scores(logits, self.scope_score, self.temperature)
+        return np.asarray(scores < (-np.inf if self.scope_below is None else self.scope_below))
 
     def to_json(self) -> dict[str, Any]:
         """A tree that json.dumps takes and from_json reads."""

@@ -40,6 +40,8 @@ NO_PHONE = re.compile(
     | (?<![0-9]) (?:19|20)[0-9]{2} [-/.年] [0-9]{1,2} [-/.月] [0-9]{1,2} (?![0-9])  # 2023-11-05
     | (?<![0-9]) [0-9]{1,2} ([-/.]) [0-9]{1,2} \1 (?:[0-9]{2}){1,2} (?![0-9])  # 05.11.2023
     | (?<![0-9]) [0-9]{1,2} : [0-9]{2} (?: : [0-9]{2} )? (?![0-9])  # 14:30
+    | (?<![0-9+-]) (?: [0-9]{3}\s?-\s?[0-9]{3} | [0-9]{4}\s?-\s?[0-9]{4} | [0-9]{5}\s?-\s?[0-9]{5} )  # a range
+      (?![0-9-])
     | [$€£¥] \s? [0-9] [0-9,.]*
     | (?<![0-9]) [0-9] [0-9,.]* \s? (?:元|块|万|亿|%|USD|EUR|GBP|CNY|RMB)
     | (?<![0-9]) [0-9]{1,3} (?:,[0-9]{3})+  # 1,234
@@ -48,7 +50,8 @@ NO_PHONE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 PHONE_CUE = re.compile(
-    r"(?:phone|mobile|cell|tel|call|text|whatsapp|number is|电话|手机|致电|拨打|联系)\W*(?:\w+\W+){0,3}$", re.IGNORECASE
+    r"(?<!<)(?:phone|mobile|cell|tel|call|text|whatsapp|number is|电话|手机|致电|拨打|联系)\W*(?:\w+\W+){0,3}$",
+    re.IGNORECASE,
 )
 PHONE_LIKE = re.compile(r"[+(]?[0-9](?:[ ().\-/]{0,3}[0-9]){6,}")
 CHINESE_MOBILE = re.compile(r"1[3-9][0-9]{9}")
@@ -65,9 +68,10 @@ def mask_personal_data(text: str) -> str:
         return text
     found: list[tuple[int, int, str]] = []
     for mark, spans in FINDERS:
-        for start, stop in list(spans(plain)):
-            found.append((start, stop, mark))
-            plain = plain[:start] + "\0" * (stop - start) + plain[stop:]
+        while places := list(spans(plain)):  # again, since one number may hide the next
+            found += [(start, stop, mark) for start, stop in places]
+            for start, stop in places:
+                plain = plain[:start] + "\0" * (stop - start) + plain[stop:]
     for start, stop, mark in sorted(found, reverse=True):
         text = text[:start] + mark + text[stop:]
     return text
