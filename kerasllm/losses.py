@@ -45,6 +45,8 @@ def heads_for(run: Run) -> tuple[Head, ...]:
         )
     if objective.task == "text_matching":
         return (_matching_head(run.matching.temperature, run.matching.symmetric),)
+    if objective.task == "recommendation":
+        return (_head("next_item", 1.0, "logits", "labels", "label_weights"),)
     if objective.task == "reranking":
         return (Head("reranking", 1.0, _sum_of("match_weights"), _reranking_totals),)
     heads = (
@@ -102,7 +104,9 @@ def _matching_head(temperature: float, symmetric: bool) -> Head:
         found = weighted_cross_entropy(logits, rows * slots, weights)
         if not symmetric:
             return found
-        back = weighted_cross_entropy(tf.transpose(logits[:, ::slots]), rows, weights)
+        is_query = (weights > 0)[None] | (rows[:, None] == rows[None])
+        back = tf.where(is_query, tf.transpose(logits[:, ::slots]), NOT_A_CANDIDATE)
+        back = weighted_cross_entropy(back, rows, weights)
         return {"loss": (found["loss"] + back["loss"]) / 2, "correct": found["correct"]}
 
     return Head("matching", 1.0, _sum_of("match_weights"), totals)

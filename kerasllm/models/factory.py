@@ -28,6 +28,8 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
       ConfigError: the task needs another architecture, or a classifier has no labels.
     """
     task, options = run.objective.task, run.backbone
+    if task not in ARCHITECTURE_OF_TASK:
+        raise ConfigError(f"objective.task={task!r} needs a catalogue beside the run: use kerasllm.recommending.load.")
     if options.architecture != ARCHITECTURE_OF_TASK[task]:
         raise ConfigError(
             f"objective.task={task!r} stands on a {ARCHITECTURE_OF_TASK[task]!r} backbone, the run says "
