@@ -89,3 +89,72 @@ def test_labels_that_tie_for_the_highest_score_share_the_right_answer():
 def test_logits_that_are_no_numbers_answer_nothing():
     broken = losses.weighted_cross_entropy(tf.fill([1, 3], np.nan), tf.constant([0]), tf.constant([1.0]))
     assert float(broken["correct"]) == 0.0
+
+
+# Two queries in the plane; each has its right passage and one mined one, at these angles (cosine of the difference).
+QUERIES = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+PASSAGES = tf.constant([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [-1.0, 0.0]]])
+MATCHING = {"query_embeddings": QUERIES, "passage_embeddings": PASSAGES}
+
+
+def matching_batch(**changes):
+    batch = {
+        "query_group": tf.constant([0, 1]),
+        "passage_group": tf.constant([[0, 1], [2, 3]]),
+        "candidate_weights": tf.ones([2, 2]),
+        "match_weights": tf.ones([2]),
+    }
+    return batch | changes
+
+
+def matching_head(symmetric=False):
+    matching = {"temperature": 1.0, "symmetric": symmetric}
+    (head,) = losses.heads_for(make_run({"objective": {"task": "text_matching"}, "matching": matching}))
+    return head
+
+
+def test_each_query_picks_among_all_passages_of_the_batch():
+    # Cosines of query 0: 1, 0, 0, -1; of query 1: 0, 1, 1, 0 where the right one ties with a mined one.
+    first = np.log(np.e + 2 + 1 / np.e) - 1
+    second = np.log(2 * np.e + 2) - 1
+    totals = matching_head().totals(MATCHING, matching_batch())
+    assert float(totals["loss"]) == pytest.approx(first + second, abs=1e-5)
+    assert float(totals["correct"]) == 1.5
+    assert float(matching_head().targets(matching_batch())) == 2.0
+
+
+def test_equal_passages_and_those_of_an_equal_query_are_no_negatives():
+    # Passage (0, 1) says what the right one of query 1 says: query 1 loses its rival, 0, 1, 0 are left.
+    same_passage = matching_batch(passage_group=tf.constant([[0, 2], [2, 3]]))
+    logits = losses.in_batch_logits(MATCHING, same_passage, 1.0).numpy()
+    assert (logits[1] <= losses.NOT_A_CANDIDATE).tolist() == [False, True, False, False]
+    # Equal queries: the right passage of either, and what equals it, is no negative of the other.
+    same_query = matching_batch(query_group=tf.constant([7, 7]), passage_group=tf.constant([[0, 1], [2, 0]]))
+    logits = losses.in_batch_logits(MATCHING, same_query, 1.0).numpy()
+    assert (logits <= losses.NOT_A_CANDIDATE).tolist() == [[False, False, True, True], [True, False, False, True]]
+
+
+def test_a_row_that_fills_up_the_batch_teaches_nothing_and_is_no_negative():
+    alone = matching_batch(match_weights=tf.constant([1.0, 0.0]), candidate_weights=tf.constant([[1.0, 0.0], [1, 1]]))
+    with tf.GradientTape() as tape:
+        tape.watch([QUERIES, PASSAGES])
+        loss = matching_head(symmetric=True).totals(MATCHING, alone)["loss"]
+    assert float(loss) == pytest.approx(0.0, abs=1e-6)
+    for gradient in tape.gradient(loss, [QUERIES, PASSAGES]):
+        np.testing.assert_allclose(gradient, 0.0, atol=1e-6)
+
+
+def test_the_symmetric_loss_is_the_mean_of_both_directions():
+    # Back: passage 0 sees queries at 1 and 0, passage 1 likewise: ln(e + 1) - 1 each.
+    forward = float(matching_head().totals(MATCHING, matching_batch())["loss"])
+    both = float(matching_head(symmetric=True).totals(MATCHING, matching_batch())["loss"])
+    assert both == pytest.approx((forward + 2 * (np.log(np.e + 1) - 1)) / 2, abs=1e-5)
+
+
+def test_a_reranker_picks_the_first_of_the_candidates_that_are_there():
+    (head,) = losses.heads_for(make_run({"objective": {"task": "reranking"}}))
+    batch = {"candidate_weights": tf.constant([[1.0, 1, 0], [1, 1, 1]]), "match_weights": tf.constant([1.0, 0.0])}
+    totals = head.totals({"scores": tf.constant([[0.0, 0.0, 9.0], [0, 1, 2]])}, batch)
+    assert float(totals["loss"]) == pytest.approx(np.log(2), abs=1e-6)
+    assert float(totals["correct"]) == 0.5
+    assert float(head.targets(batch)) == 1.0
