@@ -62,9 +62,10 @@ class ClassDecision:
         of_all = threshold_for_precision(top, answers == labels, settings.precision)
         abstain_below = of_all if of_all < NEVER else float(thresholds.min())
         conformal = conformal_threshold(probabilities, labels, settings.coverage)
+        fitted = cls(temperature, tuple(thresholds.tolist()), conformal, abstain_below)
         has_own = has_own_threshold(answers, len(thresholds), settings.precision)
-        notes = _notes(temperature, thresholds, has_own, conformal, abstain_below, len(labels), settings)
-        return cls(temperature, tuple(thresholds.tolist()), conformal, abstain_below, notes)
+        notes = _notes(fitted, settings, has_own, float(np.mean(answers == labels)), len(labels))
+        return dataclasses.replace(fitted, notes=notes)
 
     @classmethod
     def undecided(cls, num_classes: int) -> Self:
@@ -145,26 +146,24 @@ def read_decisions(path: str | os.PathLike[str]) -> dict[str, ClassDecision]:
 
 
 def _notes(
-    temperature: float,
-    thresholds: np.ndarray,
-    has_own: np.ndarray,
-    conformal: float,
-    abstain_below: float,
-    num: int,
-    settings: Decisions,
+    fitted: ClassDecision, settings: Decisions, has_own: np.ndarray, accuracy: float, num: int
 ) -> tuple[str, ...]:
     notes = []
-    if min(abs(np.log(temperature) - np.log(bound)) for bound in TEMPERATURES) < 1e-3:
-        notes.append(f"The temperature {temperature:.3g} is a bound of its fit: the {num} examples do not settle it.")
-    if conformal >= 1.0:
-        notes.append(
-            f"{num} examples are too few to promise a coverage of {settings.coverage}: every label is in the set."
-        )
-    if abstain_below >= NEVER:
+    if min(abs(np.log(fitted.temperature / bound)) for bound in TEMPERATURES) < 1e-3:
+        bound = f"The temperature {fitted.temperature:.3g} is a bound of its fit"
+        notes.append(f"{bound}: the {num} examples do not settle it.")
+    if fitted.conformal >= 1.0:
+        promise = f"to promise a coverage of {settings.coverage}"
+        notes.append(f"{num} examples are too few {promise}: every label is in the set.")
+    elif accuracy > settings.coverage:
+        top = f"The most probable label alone is right in {accuracy:.3f}"
+        notes.append(f"{top}: the sets cover at least that, more than the coverage of {settings.coverage}.")
+    never = [str(label) for label, threshold in enumerate(fitted.thresholds) if threshold >= NEVER]
+    if len(never) == len(has_own):
         notes.append(f"No threshold reaches a precision of {settings.precision} on {num} examples: never answers.")
         return tuple(notes)
-    if never := np.flatnonzero(thresholds >= NEVER).tolist():
-        notes.append(f"Never answered, for want of precision: classes {', '.join(map(str, never))}.")
+    if never:
+        notes.append(f"Never answered, for want of precision: classes {', '.join(never)}.")
     if not has_own.all():
         notes.append(f"{np.sum(~has_own)} of {len(has_own)} classes were too rare for a threshold of their own.")
     return tuple(notes)

@@ -35,7 +35,7 @@ def test_no_examples_change_nothing():
     assert fit_temperature(np.zeros([0, 3]), []) == 1.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 1000), st.floats(0.3, 5.0))
 def test_the_temperature_that_spoiled_the_logits_is_found(seed, temperature):
     generator = np.random.default_rng(seed)
@@ -63,13 +63,14 @@ def test_a_sure_predictor_that_is_always_right_has_no_error_and_one_always_wrong
     assert expected_calibration_error(probabilities, [1, 2, 0] * 10) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 1000), st.integers(2, 20))
 def test_a_predictor_that_knows_the_true_probabilities_has_almost_no_error(seed, num_classes):
     generator = np.random.default_rng(seed)
     probabilities = generator.dirichlet(np.full(num_classes, 0.5), size=15_000)
-    # Each of 15 bins of 1,000: standard error of a share at most 0.5 / sqrt(1000) = 0.0158.
-    assert expected_calibration_error(probabilities, draw(probabilities, generator)) < 0.0158
+    # In each of 15 bins of 1,000 the share is off by at most 0.5 / sqrt(1000) = 0.0158 (one standard error e), in the
+    # mean over bins by 0.8 e = 0.0126 with a spread of 0.6 e / sqrt(15) = 0.0025; four of these on top.
+    assert expected_calibration_error(probabilities, draw(probabilities, generator)) < 0.0226
 
 
 def test_labels_that_are_no_columns_and_other_lengths_are_refused():

@@ -38,7 +38,7 @@ def test_a_set_holds_the_labels_within_the_threshold_and_always_the_top_one():
     assert sets.tolist() == [[True, True, False], [True, False, False], [False, True, False]]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(0, 1000), st.sampled_from([0.8, 0.9, 0.95]), st.floats(0.3, 3.0))
 def test_the_promised_coverage_is_met_on_new_texts_however_wrong_the_model(seed, coverage, sharpness):
     generator = np.random.default_rng(seed)
@@ -51,5 +51,5 @@ def test_the_promised_coverage_is_met_on_new_texts_however_wrong_the_model(seed,
     # label, which is always in, can only add.
     held = sets[np.arange(8000), labels[4000:]].mean()
     assert held > coverage - 0.031
-    if threshold > 0.8:  # every top label of five classes that is not in by itself is rare
+    if threshold >= 0.8:  # the top label of five, at least 1/5, is in by itself
         assert held < coverage + 0.031
