@@ -116,7 +116,7 @@ def _empty(parts: Mapping[str, Table]) -> Iterator[Finding]:
             yield Finding("empty part", "error", message)
         blank = tuple((part, row) for row, (text, _) in enumerate(rows, 1) if not text.strip())
         if blank:
-            message = f"{_rows(len(blank))} without text: {_name(blank)}. Remove them or fill them in."
+            message = f"{_count(len(blank), 'row')} without text: {_name(blank)}. Remove them or fill them in."
             yield Finding("empty text", "error", message, blank)
 
 
@@ -128,7 +128,7 @@ def _unknown(parts: Mapping[str, Table], known_labels: Collection[str] | None) -
                 places[label].append((part, row))
     for label, found in places.items():
         message = (
-            f"Label {label!r} is unknown, in {_rows(len(found))}: {_name(found)}. "
+            f"Label {label!r} is unknown, in {_count(len(found), 'row')}: {_name(found)}. "
             f"The configuration has {', '.join(known_labels or ()) or 'none'}: add it there, or mend the rows."
         )
         yield Finding("unknown label", "error", message, tuple(found))
@@ -167,7 +167,7 @@ def _contradictions(parts: Mapping[str, Table], places: Mapping[str, Sequence[Pl
             found.append(same)
     if found:
         pairs = "; ".join(f"{_name(same)} ({_labels(parts, same)})" for same in found[:SHOWN_ROWS])
-        message = f"{len(found):,} texts have several labels: {pairs}{_more(len(found))}. Decide on one."
+        message = f"With several labels: {_count(len(found), 'text')}: {pairs}{_more(len(found))}. Decide on one."
         yield Finding("contradiction", "warning", message, tuple(place for same in found for place in same))
 
 
@@ -189,12 +189,12 @@ def _duplicates(places: Mapping[str, Sequence[Place]], train: str, test: str) ->
     for pair, found in across.items():
         is_leak = set(pair) == {train, test}
         message = (
-            f"{len(found) // 2:,} texts of the {pair[0]} part stand in the {pair[1]} part too: {_name(found)}. "
+            f"In both the {pair[0]} and the {pair[1]} part: {_count(len(found) // 2, 'text')}: {_name(found)}. "
             f"{f'Drop them from the {train} part' if is_leak else 'Figures of either may flatter'}."
         )
         yield Finding("leak" if is_leak else "duplicate", "error" if is_leak else "warning", message, tuple(found))
     for part, found in within.items():
-        message = f"{_rows(len(found))} of the {part} part repeat an earlier one: {_name(found)}."
+        message = f"Repeats of an earlier text in the {part} part: {_count(len(found), 'row')}: {_name(found)}."
         yield Finding("duplicate", "warning", message, tuple(found))
 
 
@@ -212,14 +212,14 @@ def _near_duplicates(parts: Mapping[str, Table], places: Mapping[str, Sequence[P
                 found[pair] += [first, second]
     for pair, near in found.items():
         message = (
-            f"{len(near) // 2:,} texts of the {pair[0]} part differ from one of the {pair[1]} part only in numbers, "
-            f"links or punctuation: {_name(near)}."
+            f"Alike in the {pair[0]} and the {pair[1]} part but for numbers, links or punctuation: "
+            f"{_count(len(near) // 2, 'text')}: {_name(near)}."
         )
         yield Finding("near-duplicate", "warning", message, tuple(near))
 
 
 def _name(places: Sequence[Place]) -> str:
-    named = ", ".join(f"{part} row {row:,}" for part, row in places[:SHOWN_ROWS])
+    named = ", ".join(f"{part} row {row}" for part, row in places[:SHOWN_ROWS])
     return named + _more(len(places))
 
 
@@ -231,5 +231,5 @@ def _more(num: int) -> str:
     return f", and {num - SHOWN_ROWS:,} more" if num > SHOWN_ROWS else ""
 
 
-def _rows(num: int) -> str:
-    return "1 row" if num == 1 else f"{num:,} rows"
+def _count(num: int, what: str) -> str:
+    return f"1 {what}" if num == 1 else f"{num:,} {what}s"

@@ -35,7 +35,7 @@ def test_the_report_is_an_aligned_table_with_the_findings_below():
         "all    1,200     2",
     ]
     assert str(report).splitlines()[4] == (
-        "warning: 1,196 rows of the train part repeat an earlier one: train row 5, train row 9, train row 13, "
+        "warning: Repeats of an earlier text in the train part: 1,196 rows: train row 5, train row 9, train row 13, "
         "train row 17, train row 21, and 1,191 more."
     )
 
@@ -44,7 +44,7 @@ def test_a_text_of_both_train_and_test_is_an_error_that_names_the_rows():
     report = check_table({"train": TRAIN, "test": [*TEST, ("  Profit\u3000FELL ", "bad")]})
     leak = found(report, "leak")
     assert (leak.severity, leak.places) == ("error", (("train", 2), ("test", 3)))
-    with pytest.raises(DataError, match=r"1 texts of the train part .* test part too: train row 2, test row 3. Drop"):
+    with pytest.raises(DataError, match=r"In both the train and the test part: 1 text: train row 2, test row 3. Drop"):
         report.raise_errors()
 
 
@@ -95,7 +95,7 @@ def test_contradicting_labels_of_one_text_are_named_together():
     report = check_table({"train": [*TRAIN, ("Profit rose", "bad")], "test": TEST})
     contradiction = found(report, "contradiction")
     assert contradiction.places == (("train", 1), ("train", 5))
-    assert "1 texts have several labels: train row 1, train row 5 (good / bad)" in contradiction.message
+    assert "With several labels: 1 text: train row 1, train row 5 (good / bad)" in contradiction.message
 
 
 def test_a_row_without_a_label_teaches_another_head_and_contradicts_nothing():
