@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from apps.flags import run_program
-from kerasllm.errors import ConfigError
 
 if TYPE_CHECKING:
     from apps.financial_sentiment.monitoring.board import Board
-    from apps.financial_sentiment.monitoring.detector import DetectorSettings
     from apps.financial_sentiment.monitoring.pipeline import Committed, Pipeline
 
 FLAGS = flags.FLAGS
@@ -46,6 +44,7 @@ def define_flags() -> None:
 def main() -> None:
     """Watches until the input ends, or a signal comes; then draws, if asked to."""
     from apps.financial_sentiment.monitoring import plot
+    from apps.financial_sentiment.monitoring.detector import detector_settings
     from apps.financial_sentiment.monitoring.journal import Journal
     from apps.financial_sentiment.monitoring.metrics import Metrics
     from apps.financial_sentiment.monitoring.pipeline import Pipeline
@@ -57,7 +56,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    detector = _detector_settings(FLAGS.detector)
+    detector = detector_settings(FLAGS.detector)
     settings = {"lateness_s": FLAGS.lateness_s, "negative_label": FLAGS.negative_label, **detector.model_dump()}
     journal = Journal(FLAGS.workdir, settings)
     windows, positions = (
@@ -79,30 +78,6 @@ def main() -> None:
     _summarize(pipeline)
     if FLAGS.plot:
         plot.draw_mood(Path(FLAGS.workdir), FLAGS.plot)
-
-
-def _detector_settings(given: list[str]) -> "DetectorSettings":
-    """The detector's settings with `NAME=VALUE` put in.
-
-    Raises:
-      ConfigError: no such name, or a value out of range.
-    """
-    import pydantic
-
-    from apps.financial_sentiment.monitoring.detector import DetectorSettings
-
-    values = {}
-    for setting in given:
-        name, equals, value = setting.partition("=")
-        if not equals or name not in DetectorSettings.model_fields:
-            known = ", ".join(DetectorSettings.model_fields)
-            raise ConfigError(f"--detector {setting}: expected NAME=VALUE with a NAME of {known}.")
-        values[name] = value
-    try:
-        return DetectorSettings.model_validate(values)
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        raise ConfigError(f"--detector {problem['loc'][0]}={problem['input']}: {problem['msg']}.") from None
 
 
 def _board() -> "list[Board]":

@@ -5,12 +5,15 @@ before, let one expect: a beta-binomial tail, so that little history makes a car
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pydantic
 from pydantic import Field
 
 from kerasllm.config.schema import Section
+from kerasllm.errors import ConfigError
 
 # S slots of step_s seconds each, oldest first
 DAY_S = 86_400
@@ -74,6 +77,26 @@ class Verdict:
     def share(self) -> float:
         """Of negative texts; 0 in an empty window."""
         return self.negative / self.texts if self.texts else 0.0
+
+
+def detector_settings(given: Sequence[str]) -> DetectorSettings:
+    """The detector's settings with `NAME=VALUE` put in.
+
+    Raises:
+      ConfigError: no such name, or a value out of range.
+    """
+    values: dict[str, str] = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals or name not in DetectorSettings.model_fields:
+            known = ", ".join(DetectorSettings.model_fields)
+            raise ConfigError(f"--detector {setting}: expected NAME=VALUE with a NAME of {known}.")
+        values[name] = value
+    try:
+        return DetectorSettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigError(f"--detector {problem['loc'][0]}={problem['input']}: {problem['msg']}.") from None
 
 
 def judge(total: np.ndarray, negative: np.ndarray, excluded: np.ndarray, settings: DetectorSettings) -> Verdict:
