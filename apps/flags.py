@@ -71,6 +71,7 @@ def run_program(main: Callable[[], Any]) -> None:
             sys.exit(1)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury our one line
-    for flag in FLAGS.flags_by_module_dict().get(__name__, ()):  # --help shows the main module's flags only
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    for module, shared in list(FLAGS.flags_by_module_dict().items()):  # --help shows the main module's flags only
+        for flag in shared if module.startswith("apps.") else ():
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(body)

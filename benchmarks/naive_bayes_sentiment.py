@@ -33,13 +33,19 @@ def main() -> None:
 
     parts = [read_labelled(path, run.data) for path in FLAGS.train]
     test = read_labelled(FLAGS.test, run.data)
-    texts, labels = [text for part in parts for text in part.texts], [label for part in parts for label in part.labels]
-    found = naive_bayes.predict(texts, labels, test.texts)
-    scores = {
-        "accuracy": accuracy_score(test.labels, found),
-        "macro_f1": f1_score(test.labels, found, average="macro"),
-        "rows": len(found),
-    }
+    scores = {}
+    for head in run.data.label_heads():
+        known = [part.take([row for row, label in enumerate(part.labels[head]) if label >= 0]) for part in parts]
+        texts = [text for part in known for text in part.texts]
+        rows = test.take([row for row, label in enumerate(test.labels[head]) if label >= 0])
+        if not texts or not len(rows):
+            continue
+        found = naive_bayes.predict(texts, [label for part in known for label in part.labels[head]], rows.texts)
+        scores[head] = {
+            "accuracy": accuracy_score(rows.labels[head], found),
+            "macro_f1": f1_score(rows.labels[head], found, average="macro"),
+            "rows": len(found),
+        }
     print(json.dumps(scores, indent=2))
 
 

@@ -71,20 +71,18 @@ def main() -> None:
 
 def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | None, name: str) -> dict[str, float]:
     """Scores of one fold; the folder of a finished one is read instead."""
-    from apps.financial_sentiment import task
-    from kerasllm import metrics
-    from kerasllm.trained import classify, load
+    from kerasllm import evaluation, fine_tuning
+    from kerasllm.trained import load, score
 
     workdir = Path(FLAGS.workdir) / name.replace(" ", "_") / f"seed{run.seed}-fold{fold}"
     scores_file = workdir / "test_scores.json"
     if not scores_file.exists():
         train, validation, test = split(examples, fold)
         # Random weights stand on the same backbone and vocabulary as the own pretraining.
-        run, tokenizer = task.starting_point(run, init_from or FLAGS.pretrained, None)
-        task.fine_tune(run, tokenizer, (train, validation), workdir, init_from)
-        predicted = classify(load(workdir), test.texts).argmax(axis=-1)
-        counts = metrics.confusion_matrix(test.labels, predicted, len(run.data.labels))
-        report = metrics.classification_report(counts, run.data.labels)
+        run, tokenizer = fine_tuning.starting_point(run, init_from or FLAGS.pretrained, None)
+        fine_tuning.fine_tune(run, tokenizer, (train, validation), workdir, init_from)
+        trained = load(workdir)
+        report = evaluation.judge(trained, test, score(trained, test.texts))["label"]
         scores_file.write_text(json.dumps(report), encoding="utf-8")
         print(f"{name} seed {run.seed} fold {fold}: {report['accuracy']:.4f} {report['macro_f1']:.4f}", flush=True)
     scores: dict[str, float] = json.loads(scores_file.read_text(encoding="utf-8"))
@@ -97,8 +95,10 @@ def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, float]:
     from kerasllm import metrics
 
     train, validation, test = split(examples, fold)
-    predicted = baseline.predict(train.texts + validation.texts, train.labels + validation.labels, test.texts)
-    counts = metrics.confusion_matrix(test.labels, predicted, 1 + max(examples.labels))
+    predicted = baseline.predict(
+        train.texts + validation.texts, train.labels["label"] + validation.labels["label"], test.texts
+    )
+    counts = metrics.confusion_matrix(test.labels["label"], predicted, 1 + max(examples.labels["label"]))
     return metrics.classification_report(counts, [str(label) for label in range(len(counts))])
 
 

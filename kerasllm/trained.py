@@ -85,7 +85,7 @@ def classify(trained: Trained, texts: Sequence[str], second: Sequence[str] | Non
 def score(
     trained: Trained, texts: Sequence[str], second: Sequence[str] | None = None, batch: int = 64
 ) -> dict[str, np.ndarray]:
-    """Logits [N, C] float32 of texts by head.
+    """Logits [N, C] float32 of texts by head of a classifier.
 
     Args:
       trained: of a text_classification run.

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +55,44 @@ def write_classifier(
     Raises:
       ExportError: the labels do not fit the model, the folder cannot be written, or a check failed.
     """
-    if not name or set(name) & set("/:\\") or name.startswith("."):
-        raise ExportError(f"--name {name!r}: a model's name is part of paths and addresses; leave out / : and \\.")
     heads = run.data.label_heads()
     decisions = {head: ClassDecision.undecided(len(one.labels)) for head, one in heads.items()} | dict(decisions or {})
     signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
-    calls = _sample_calls(signatures)
+    notes = _notes(name, tokenizer, run, metrics or {}, decisions)
+    files = {"export.json": notes, **_label_lists(heads), **(extra_files or {})}
+    return write_export(signatures, _sample_calls(signatures), bytes_of(model.weights), base_path, name, files)
+
+
+def write_export(
+    signatures: Any,
+    calls: Sequence[Call],
+    parameter_bytes: int,
+    base_path: str | os.PathLike[str],
+    name: str,
+    extra_files: Mapping[str, str],
+) -> Path:
+    """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
+
+    Args:
+      signatures: a tf.Module with a method `signatures` that gives the traced functions by name.
+      calls: what each signature has to answer.
+      parameter_bytes: of everything that is stored, each variable once.
+      base_path: folder of all exported models.
+      name: of the model; letters, digits, `_`, `-` and `.`.
+      extra_files: name -> content of files for assets.extra.
+
+    Raises:
+      ExportError: the name is none, the folder cannot be written, or a check failed.
+    """
+    if not name or set(name) & set("/:\\") or name.startswith("."):
+        raise ExportError(f"--name {name!r}: a model's name is part of paths and addresses; leave out / : and \\.")
     folder = Path(base_path) / name
     unfinished = folder / f"unfinished-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(signatures, str(unfinished), signatures=signatures.signatures())
-        notes = _notes(name, tokenizer, run, metrics or {}, decisions)
-        _write_extra(unfinished / "assets.extra", {"export.json": notes, **_label_lists(heads), **(extra_files or {})})
-        check_export(unfinished, sum(int(np.prod(w.shape)) * w.value.dtype.size for w in model.weights), calls)
+        _write_extra(unfinished / "assets.extra", extra_files)
+        check_export(unfinished, parameter_bytes, calls)
         return _rename(unfinished, folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written ({error}). Give another --base_path.") from error
@@ -78,9 +102,20 @@ def write_classifier(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def bytes_of(variables: Iterable[Any]) -> int:
+    """Bytes of Keras or plain variables."""
+    plain = (variable.value if isinstance(variable, keras.Variable) else variable for variable in variables)
+    return sum(int(np.prod(variable.shape)) * variable.dtype.size for variable in plain)
+
+
+def arrays_of(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    """Answers of a signature's function, computed eagerly, as a Call expects them."""
+    return {name: answer.numpy() for name, answer in answers.items()}
+
+
 def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
     """What the model answers, computed eagerly and without the export, for each signature."""
-    for name, scores in signatures.probabilities(tf.constant(SAMPLE_TEXTS)).items():
+    for name, scores in signatures.logits(tf.constant(SAMPLE_TEXTS)).items():
         labels = signatures.labels[name]
         if scores.shape[1] != len(labels):
             raise ExportError(
@@ -92,13 +127,9 @@ def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
     texts = [text.encode() for text in SAMPLE_TEXTS]
     examples = [_example(text) for text in texts]
     return [
-        Call("serving_default", {"text": np.array(texts, object)}, _arrays(signatures.predict(tf.constant(texts)))),
-        Call("classify", {"inputs": np.array(examples, object)}, _arrays(signatures.classify(tf.constant(examples)))),
+        Call("serving_default", {"text": np.array(texts, object)}, arrays_of(signatures.predict(tf.constant(texts)))),
+        Call("classify", {"inputs": np.array(examples, object)}, arrays_of(signatures.classify(tf.constant(examples)))),
     ]
-
-
-def _arrays(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    return {name: answer.numpy() for name, answer in answers.items()}
 
 
 def _example(text: bytes) -> bytes:

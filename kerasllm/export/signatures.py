@@ -45,34 +45,35 @@ class ClassifierSignatures(tf.Module):
         self._decided = {name: decided_in_graph(decisions[name]) for name in heads}
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def probabilities(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             packed = pack_texts(tokenizer, texts, sequence_length)
             num_tokens = tf.reduce_sum(packed["sequence_ids"], axis=1)
             longest = tf.maximum(tf.reduce_max(num_tokens), 2)  # 2: of an empty batch too
             outputs = model({key: rows[:, :longest] for key, rows in packed.items()}, training=False)
-            logits = {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
-            return {name: tf.nn.softmax(each / decisions[name].temperature) for name, each in logits.items()}
+            return {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
 
-        self.probabilities = probabilities
+        self.logits = logits
 
     def predict(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Texts [B] string -> for each head label [B] string, probabilities [B, C], in_set [B, C] and abstain [B] bool.
 
-        The names carry the prefix `<head>_` where there are several heads.
+        Where texts out of scope are told, also out_of_scope [B] bool. The names carry the prefix `<head>_` where there
+        are several heads.
         """
         answers = {}
-        for name, probabilities in self.probabilities(text).items():
+        for name, logits in self.logits(text).items():
             prefix = f"{name}_" if len(self.labels) > 1 else ""
-            answers[f"{prefix}label"] = tf.gather(tf.constant(self.labels[name]), tf.argmax(probabilities, axis=-1))
-            answers[f"{prefix}probabilities"] = probabilities
-            answers[f"{prefix}in_set"], answers[f"{prefix}abstain"] = self._decided[name](probabilities)
+            for key, value in self._decided[name](logits).items():
+                answers[f"{prefix}{key}"] = value
+            likeliest = tf.argmax(answers[f"{prefix}probabilities"], axis=-1)
+            answers[f"{prefix}label"] = tf.gather(tf.constant(self.labels[name]), likeliest)
         return answers
 
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.train.Examples [B] -> classes [B, C] string and scores [B, C] float32 of the first head."""
         features = tf.io.parse_example(inputs, {TEXT_FEATURE: tf.io.FixedLenFeature([], tf.string)})
         name, labels = next(iter(self.labels.items()))
-        scores = self.probabilities(features[TEXT_FEATURE])[name]
+        scores = self._decided[name](self.logits(features[TEXT_FEATURE])[name])["probabilities"]
         classes = tf.tile(tf.constant([labels]), [tf.shape(scores)[0], 1])
         return {"classes": classes, "scores": scores}
 
@@ -85,14 +86,22 @@ class ClassifierSignatures(tf.Module):
         }
 
 
-def decided_in_graph(decision: ClassDecision) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """ClassDecision's `sets` [B, C] bool and `abstains` [B] bool of calibrated probabilities [B, C], for a graph."""
+def decided_in_graph(decision: ClassDecision) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """ClassDecision for a graph: of logits [B, C] its probabilities, in_set, abstain and, where told, out_of_scope."""
 
-    def decide(probabilities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decide(logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.nn.softmax(logits / decision.temperature)
         needed = tf.maximum(tf.constant(decision.thresholds, tf.float32), decision.abstain_below)
-        top = tf.argmax(probabilities, axis=-1)
+        top, highest = tf.argmax(probabilities, axis=-1), tf.reduce_max(probabilities, axis=-1)
         is_top = tf.one_hot(top, len(decision.thresholds), on_value=True, off_value=False)
-        in_set = (1.0 - probabilities <= decision.conformal) | is_top
-        return in_set, tf.reduce_max(probabilities, axis=-1) < tf.gather(needed, top)
+        decided = {
+            "probabilities": probabilities,
+            "in_set": (1.0 - probabilities <= decision.conformal) | is_top,
+            "abstain": highest < tf.gather(needed, top),
+        }
+        if decision.scope_below is not None:
+            score = highest if decision.scope_score == "probability" else tf.reduce_logsumexp(logits, axis=-1)
+            decided["out_of_scope"] = score < decision.scope_below
+        return decided
 
     return decide

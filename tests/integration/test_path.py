@@ -72,9 +72,11 @@ def test_evaluation_writes_metrics_a_picture_and_the_wrong_rows(path):
         *("--data", path / "labelled" / "test.tsv", "--output", path / "scores" / "metrics.json"),
     )
     scores = json.loads((path / "scores" / "metrics.json").read_text())
-    assert f"{scores['accuracy']:.4f}" in out
+    label = scores["heads"]["label"]
+    assert f"{label['accuracy']:.4f}" in out
+    assert 0 <= label["calibration"]["error_after"] <= 1
     wrong = (path / "scores" / "misclassified.tsv").read_text().splitlines()[1:]
-    assert len(wrong) == round(scores["num_examples"] * (1 - scores["accuracy"]))
+    assert len(wrong) == round(label["num_examples"] * (1 - label["accuracy"]))
     assert (path / "scores" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -64,8 +64,8 @@ def expected(run, model, tokenizer):
 
     from kerasllm.text import pack_texts
 
-    logits = model(pack_texts(tokenizer, tf.constant(TEXTS), run.export.sequence_length), training=False)["label_logits"]
-    return tf.nn.softmax(logits).numpy()
+    rows = pack_texts(tokenizer, tf.constant(TEXTS), run.export.sequence_length)
+    return tf.nn.softmax(model(rows, training=False)["label_logits"]).numpy()
 
 
 @pytest.fixture(scope="module")

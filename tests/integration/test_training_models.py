@@ -122,11 +122,11 @@ def test_a_classifier_starts_from_the_backbone_of_a_pretraining_run(tmp_path: Pa
     source = train(tmp_path / "pretrained", make_run("bert_pretraining"))
     run = make_run("text_classification")
     model = models.from_run(run, VOCAB)
-    head = model.head.weights[0].numpy()
+    head = model.heads["label"].weights[0].numpy()
     assert training.load_backbone(model.backbone, tmp_path / "pretrained", "newest") == 8
     for ours, theirs in zip(model.backbone.weights, source.model.backbone.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-    np.testing.assert_array_equal(model.head.weights[0].numpy(), head)
+    np.testing.assert_array_equal(model.heads["label"].weights[0].numpy(), head)
 
     started = []
 

@@ -77,7 +77,7 @@ def batch_for(task, batch=3, length=12):
         result |= {"labels": generator.integers(1, VOCABULARY, (batch, length))}
         weights = {"label_weights": result["sequence_ids"]}
     else:
-        result |= {"labels": [0, 1, 2]}
+        result |= {"label_labels": [0, 1, 2]}
         weights = {"label_weights": [1, 1, 0]}
     tensors = {name: tf.constant(np.asarray(value), tf.int32) for name, value in result.items()}
     return tensors | {name: tf.constant(np.asarray(value), tf.float32) for name, value in weights.items()}
@@ -144,7 +144,7 @@ def test_written_gradients_equal_those_of_the_plain_formulas(recipe):
     quiet = {**run.backbone.model_dump(), "dropout": 0.0, "attention_dropout": 0.0}
     _, quiet_model = make(run.objective.task, quiet)
     if run.objective.task == "text_classification":
-        quiet_model.head.dropout = 0.0
+        quiet_model.heads["label"].dropout = 0.0
     results = []
     for seed in (tf.constant([1, 2]), None):
         with tf.GradientTape() as tape:

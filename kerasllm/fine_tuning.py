@@ -1,20 +1,21 @@
-"""What is fine-tuned, from what, and how is it judged? No flags here."""
+"""How does a pretrained encoder become a classifier? Its start, its training, and the decisions fitted after it."""
 
-from __future__ import annotations
-
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
+import numpy as np
+
+from kerasllm import data, interop, losses, models, text, training
 from kerasllm.config import Backbone, Run, load_run, make_run
+from kerasllm.data import LabelledTexts
+from kerasllm.decisions import ClassDecision, fit_scope, write_decisions
 from kerasllm.errors import ConfigError
-
-if TYPE_CHECKING:
-    import keras
-
-    from kerasllm.data import LabelledTexts
-    from kerasllm.text import Tokenizer
-    from kerasllm.training import Action
+from kerasllm.evaluation import pictures
+from kerasllm.text import Tokenizer
+from kerasllm.trained import DECISIONS_FILE, Trained, load, score
 
 
 def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -> tuple[Run, Tokenizer]:
@@ -30,8 +31,6 @@ def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -
     Raises:
       ConfigError: neither is given, or the folder is of neither kind.
     """
-    from kerasllm import interop, text
-
     if folder is None:
         if tokenizer_folder is None:
             raise ConfigError("give --init_from (a pretraining workdir or a Hugging Face folder), or --tokenizer.")
@@ -49,6 +48,20 @@ def starting_point(run: Run, folder: str | None, tokenizer_folder: str | None) -
     )
 
 
+def weights_from(folder: str | None) -> Callable[[keras.Model], None] | None:
+    """A function that loads the pretrained backbone into a new model's `backbone`; None for random weights."""
+    if folder is None:
+        return None
+
+    def initialize(model: keras.Model) -> None:
+        if (Path(folder) / "run.yaml").exists():
+            training.load_backbone(model.backbone, folder)
+        else:
+            interop.load_into(model.backbone, folder)
+
+    return initialize
+
+
 def fine_tune(
     run: Run,
     tokenizer: Tokenizer,
@@ -56,9 +69,9 @@ def fine_tune(
     workdir: str | Path,
     init_from: str | None,
     num_devices: int = 0,
-    actions: Sequence[Action] = (),
+    actions: Sequence[training.Action] = (),
 ) -> dict[str, Any]:
-    """Trains the classifier in `workdir`, or goes on there; returns the trainer's results.
+    """Trains the classifier in `workdir`, or goes on there, and fits its decisions; returns the trainer's results.
 
     Args:
       run: with the backbone of the starting point.
@@ -69,8 +82,6 @@ def fine_tune(
       num_devices: of the mirrored strategy; 0: all.
       actions: what else happens on the way.
     """
-    from kerasllm import data, losses, models, training
-
     train, validation = parts
     trainer = training.Trainer(
         lambda: models.from_run(run, tokenizer.vocab_size),
@@ -79,42 +90,43 @@ def fine_tune(
         workdir,
         strategy=training.make_strategy(run.train.strategy, num_devices),
         actions=actions,
-        initialize=_weights_from(init_from),
+        initialize=weights_from(init_from),
     )
     tokenizer.save(trainer.workdir.tokenizer)
-    return trainer.fit(
+    results = trainer.fit(
         batches_from=lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
         total_steps=run.train.total_steps(data.labelled_steps_per_epoch(train, run, training=True)),
         evaluation_batches=lambda: data.labelled_batches(validation, tokenizer, run, training=False),
     )
+    if not results["stopped"]:
+        write_decisions(Path(workdir) / DECISIONS_FILE, fit_decisions(load(workdir), validation))
+    return results
 
 
-def confusion_image(examples: LabelledTexts, run: Run, tokenizer: Tokenizer) -> Callable[..., dict[str, bytes]]:
-    """A function of (model, step) that draws the confusion matrix of `examples`, for TensorBoard."""
-    from kerasllm import metrics, training
-    from kerasllm.trained import Trained, classify
+def fit_decisions(trained: Trained, validation: LabelledTexts) -> dict[str, ClassDecision]:
+    """What is concluded from the logits of each head, fitted on texts that the model was not trained on."""
+    logits = score(trained, validation.texts, validation.second)
+    decisions = {}
+    for head, labels in validation.labels.items():
+        settings, classes, found = trained.run.decisions, np.array(labels), logits[head]
+        is_in = classes >= 0
+        decision = ClassDecision.fit(found[is_in], classes[is_in], settings)
+        if trained.run.data.out_of_scope_label and is_in.any():
+            told = classes != data.NO_LABEL
+            kind, below = fit_scope(found[told], is_in[told], decision.temperature, settings.rejected_share)
+            decision = dataclasses.replace(decision, scope_score=kind, scope_below=below)
+        decisions[head] = decision
+    return decisions
+
+
+def confusion_images(examples: LabelledTexts, run: Run, tokenizer: Tokenizer) -> Callable[..., dict[str, bytes]]:
+    """A function of (model, step) that draws each head's confusion matrix of `examples`, for TensorBoard."""
 
     def draw(model: keras.Model, step: int) -> dict[str, bytes]:
-        predicted = classify(Trained(run, tokenizer, model), examples.texts).argmax(axis=-1)
-        counts = metrics.confusion_matrix(examples.labels, predicted, len(run.data.labels))
-        return {"confusion_matrix": training.confusion_picture(counts, run.data.labels)}
+        trained = Trained(run, tokenizer, model)
+        return pictures(trained, examples, score(trained, examples.texts, examples.second))
 
     return draw
-
-
-def _weights_from(folder: str | None) -> Callable[[keras.Model], None] | None:
-    """A function that loads the pretrained backbone into a new classifier; None for random weights."""
-    if folder is None:
-        return None
-    from kerasllm import interop, training
-
-    def initialize(model: keras.Model) -> None:
-        if (Path(folder) / "run.yaml").exists():
-            training.load_backbone(model.backbone, folder)
-        else:
-            interop.load_into(model.backbone, folder)
-
-    return initialize
 
 
 def _with(run: Run, tokenizer: dict[str, Any], backbone: Backbone) -> Run:
