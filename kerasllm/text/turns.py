@@ -47,31 +47,35 @@ def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
     return tf.where(tf.equal(history, ""), questions, tf.strings.join([questions, history], " ; "))
 
 
-def open_request(contexts: Any, asks: Sequence[Sequence[str]]) -> tuple[Any, Any]:
+def open_request(contexts: Any, asks: Sequence[Sequence[str]]) -> tuple[Any, Any, Any]:
     """What the customer wanted before the assistant asked back for a slot, in-graph.
 
     Args:
       contexts: [B] string.
       asks: for each slot the questions that ask for it.
 
-    Returns: the request [B] string, "" where the last turn is no such question; the slot asked for [B] int32, or -1.
+    Returns: the turns before that request [B] string; the request [B] string, "" where the last turn is no such
+      question; the slot asked for [B] int32, or -1.
     """
     import tensorflow as tf
 
     all_asks = _any_of([question for questions in asks for question in questions])
     if not all_asks:
-        return tf.zeros_like(contexts), tf.fill(tf.shape(contexts), -1)
+        return tf.zeros_like(contexts), tf.zeros_like(contexts), tf.fill(tf.shape(contexts), -1)
     asked = rf"\n{ASSISTANT}: (?:{all_asks})"
     # The earliest customer turn after which the assistant only asked for slots up to the end.
-    chain = rf"^(?:(?s:.*?)\n)??{CUSTOMER}: ([^\n]*)(?:{asked}\n{CUSTOMER}: [^\n]*)*{asked}$"
+    chain = rf"^((?s:.*?\n)??){CUSTOMER}: ([^\n]*)(?:{asked}\n{CUSTOMER}: [^\n]*)*{asked}$"
     is_open = tf.strings.regex_full_match(contexts, chain)
-    request = tf.where(is_open, tf.strings.regex_replace(contexts, chain, r"\1", replace_global=False), "")
+    before, request = (
+        tf.where(is_open, tf.strings.regex_replace(contexts, chain, group, replace_global=False), "")
+        for group in (r"\1", r"\2")
+    )
     slot = tf.fill(tf.shape(contexts), -1)
     for index, questions in enumerate(asks):
         if questions:
             ends = rf"(?s:.*)\n{ASSISTANT}: (?:{_any_of(questions)})$"
             slot = tf.where(tf.logical_and(is_open, tf.strings.regex_full_match(contexts, ends)), index, slot)
-    return request, slot
+    return before, request, slot
 
 
 def _any_of(questions: Sequence[str]) -> str:

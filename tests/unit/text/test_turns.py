@@ -23,12 +23,14 @@ def test_the_open_request_is_the_turn_before_a_chain_of_questions_back():
         "customer: a\nassistant: Which order (number)?\ncustomer: b\nassistant: Done.",
         "",
     ]
-    request, slot = tf.function(lambda texts: open_request(texts, ASKS))(tf.constant(contexts))
+    before, request, slot = tf.function(lambda texts: open_request(texts, ASKS))(tf.constant(contexts))
     assert [text.decode() for text in request.numpy()] == ["cancel it", "退货", "", "", ""]
+    assert before.numpy()[0] == b"customer: hi\nassistant: hello\n"
+    assert set(before.numpy()[1:]) == {b""}
     assert slot.numpy().tolist() == [0, 2, -1, -1, -1]
 
 
 def test_without_questions_nothing_is_open():
-    request, slot = open_request(tf.constant(["customer: a\nassistant: b"]), [[]])
+    _, request, slot = open_request(tf.constant(["customer: a\nassistant: b"]), [[]])
     assert request.numpy().tolist() == [b""]
     assert slot.numpy().tolist() == [-1]
