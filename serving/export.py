@@ -3,12 +3,13 @@
 python -m serving.export --workdir runs/sentiment --base_path exports --name sentiment
 """
 
+import json
 from pathlib import Path
 
 from absl import flags
 
 from apps.flags import run_program
-from kerasllm.config import load_run
+from kerasllm.config import Run, load_run
 from kerasllm.errors import ExportError
 
 FLAGS = flags.FLAGS
@@ -23,6 +24,14 @@ def define_flags() -> None:
     flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.", required=True)
     flags.DEFINE_enum(
         "checkpoint", "best", ["best", "newest"], "Which checkpoint: lowest held-out loss, or the last one."
+    )
+    flags.DEFINE_float(
+        "min_behaviour",
+        None,
+        "Least share of each behaviour test's cases, in place of export.min_behaviour of the run; 0 lets all pass. The "
+        "model card tells that it was given.",
+        lower_bound=0,
+        upper_bound=1,
     )
 
 
@@ -45,12 +54,65 @@ def export() -> Path:
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
+    check_behaviour(workdir, run, checkpoint.step, FLAGS.min_behaviour)
     trained = load(workdir, FLAGS.checkpoint)
     folder = write_classifier(
-        trained.model, trained.tokenizer, trained.run, FLAGS.base_path, FLAGS.name, checkpoint.metrics
+        trained.model,
+        trained.tokenizer,
+        trained.run,
+        FLAGS.base_path,
+        FLAGS.name,
+        checkpoint.metrics,
+        trained.decisions,
+        model_card(workdir, FLAGS.min_behaviour),
     )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
+
+
+def check_behaviour(workdir: Path, run: Run, step: int, least: float | None) -> None:
+    """Refuses a model that was not put to the behaviour tests that its run asks for, or does not pass them.
+
+    Args:
+      workdir: holds behaviour.json, which an application's behaviour program writes.
+      run: export.min_behaviour says which tests and how much.
+      step: of the checkpoint that is exported.
+      least: of every test, in place of what the run says.
+
+    Raises:
+      ExportError: naming each test that fails.
+    """
+    if (not run.export.min_behaviour and least is None) or least == 0:
+        return
+    try:
+        tested = json.loads((workdir / "behaviour.json").read_text(encoding="utf-8"))
+        rates = {test: float(shares["all"]) for test, shares in tested["pass_rates"].items()}
+        tested_step = tested["step"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ExportError(
+            f"{workdir} has no behaviour.json to read, but export.min_behaviour asks for tests. Run the behaviour "
+            "program of the application on it first, or give --min_behaviour 0."
+        ) from None
+    if tested_step != step:
+        raise ExportError(f"behaviour.json is of step {tested_step}, the checkpoint of step {step}. Test it again.")
+    asked = run.export.min_behaviour if least is None else dict.fromkeys(rates, least)
+    failed = [
+        f"{test}: {rates.get(test, 0.0):.3f} of the cases, {share:.3f} asked for"
+        for test, share in asked.items()
+        if rates.get(test, 0.0) < share
+    ]
+    if failed:
+        listed = "\n  ".join(failed)
+        raise ExportError(f"{workdir} fails behaviour tests; train it better, or give --min_behaviour:\n  {listed}")
+
+
+def model_card(workdir: Path, least: float | None) -> dict[str, str]:
+    """model_card.md of the workdir, if it has one, with a line on the gate where a flag moved it."""
+    path = workdir / "model_card.md"
+    if not path.exists():
+        return {}
+    moved = "" if least is None else f"Exported with --min_behaviour {least:g} in place of the shares asked for.\n"
+    return {path.name: path.read_text(encoding="utf-8") + moved}
 
 
 if __name__ == "__main__":

@@ -201,9 +201,11 @@ class Train(Section):
 
 
 class Export(Section):
-    """What the SavedModel accepts."""
+    """What the SavedModel accepts, and what a model has to pass before it becomes one."""
 
     sequence_length: int = Field(128, ge=8)  # tokens a text is cut to
+    behaviour_languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")  # of the behaviour tests
+    min_behaviour: dict[str, float] = {}  # behaviour test -> least share of its cases; a test not named may fail
 
 
 class Run(Section):
