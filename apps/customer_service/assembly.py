@@ -250,7 +250,7 @@ def _document_threshold(assembled: Assembled, pairs: Sequence[Pair]) -> float:
     """The cosine to a passage that few of the ordinary questions reach: a document has to fit better than that."""
     if assembled.documents is None:
         return -1.0
-    nearest = tf.function(lambda texts: assembled.documents.search(texts, 1)["similarity"][:, 0])  # type: ignore[union-attr]
+    nearest = tf.function(lambda texts: assembled.documents.search(texts, 1)["similarity"][:, 0])
     queries = queries_of(pairs, assembled.run.assistant.context_turns)
     parts = [nearest(tf.constant(queries[start : start + BATCH])).numpy() for start in range(0, len(queries), BATCH)]
     return float(np.quantile(np.concatenate(parts), 1 - assembled.run.decisions.rejected_share))
