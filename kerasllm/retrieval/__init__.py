@@ -4,6 +4,7 @@ from kerasllm.retrieval.encoding import embed_texts, pair_scorer, score_pairs, t
 from kerasllm.retrieval.index import ReplyIndex
 from kerasllm.retrieval.lexical import LexicalIndex
 from kerasllm.retrieval.mining import hardest, join_negatives, mine_by_encoder, mine_by_words
+from kerasllm.retrieval.tuning import tune, untuned
 
 __all__ = [
     "LexicalIndex",
@@ -16,4 +17,6 @@ __all__ = [
     "pair_scorer",
     "score_pairs",
     "text_encoder",
+    "tune",
+    "untuned",
 ]

@@ -2,6 +2,7 @@
 
 # N queries, E entries (passages), B queries of a call
 
+import logging
 from collections.abc import Callable, Sequence
 
 import bm25s
@@ -9,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm.text import Tokenizer
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to tell every step
 
 
 class LexicalIndex(tf.Module):

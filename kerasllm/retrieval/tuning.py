@@ -1,0 +1,82 @@
+"""How is a dual encoder or a re-ranker made from a pretrained encoder?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasllm import data, losses, models, training
+from kerasllm.config import Run
+from kerasllm.data import QueryPassages
+from kerasllm.errors import ConfigError
+from kerasllm.fine_tuning import starting_point, weights_from
+from kerasllm.text import Tokenizer
+from kerasllm.trained import Trained
+
+BATCHES = {"text_matching": data.matching_batches, "reranking": data.reranking_batches}  # by objective.task
+
+
+def untuned(run: Run, init_from: str | None, tokenizer_folder: str | None = None) -> Trained:
+    """The model of a run before its first step, in float32: a baseline, and what first negatives are mined with.
+
+    Args:
+      run: of the task text_matching or reranking.
+      init_from: a pretraining workdir or a Hugging Face folder; None: random weights.
+      tokenizer_folder: holds the vocabulary when the weights are random.
+
+    Raises:
+      ConfigError: as fine_tuning.starting_point does.
+    """
+    run, tokenizer = starting_point(run, init_from, tokenizer_folder)
+    in_float32 = run.model_copy(update={"train": run.train.model_copy(update={"precision": "float32"})})
+    model = models.from_run(in_float32, tokenizer.vocab_size)
+    initialize = weights_from(init_from)
+    if initialize is not None:
+        initialize(model)
+    return Trained(run, tokenizer, model)
+
+
+def tune(
+    run: Run,
+    tokenizer: Tokenizer,
+    parts: tuple[QueryPassages, QueryPassages],
+    workdir: str | Path,
+    init_from: str | None,
+    num_devices: int = 0,
+    actions: Sequence[training.Action] = (),
+) -> dict[str, Any]:
+    """Trains the dual encoder (task text_matching) or the re-ranker (reranking) in `workdir`, or goes on there.
+
+    On several devices each replica takes the negatives of its own rows only, so that more of them need a larger batch.
+
+    Args:
+      run: with the backbone of the starting point.
+      tokenizer: copied into the workdir.
+      parts: training pairs and validation pairs; their `negatives`, as mined, are used.
+      workdir: folder of the run.
+      init_from: where the backbone's weights come from; None for random weights.
+      num_devices: of the mirrored strategy; 0: all.
+      actions: what else happens on the way.
+
+    Returns: the trainer's results.
+
+    Raises:
+      ConfigError: the run is of another task.
+    """
+    if run.objective.task not in BATCHES:
+        raise ConfigError(f"objective.task={run.objective.task!r}; pairs teach {' or '.join(BATCHES)}.")
+    make_batches, (train, validation) = BATCHES[run.objective.task], parts
+    trainer = training.Trainer(
+        lambda: models.from_run(run, tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        workdir,
+        strategy=training.make_strategy(run.train.strategy, num_devices),
+        actions=actions,
+        initialize=weights_from(init_from),
+    )
+    tokenizer.save(trainer.workdir.tokenizer)
+    return trainer.fit(
+        batches_from=lambda step: make_batches(train, tokenizer, run, training=True, start_step=step),
+        total_steps=run.train.total_steps(data.pair_steps_per_epoch(train, run, training=True)),
+        evaluation_batches=lambda: make_batches(validation, tokenizer, run, training=False),
+    )
