@@ -37,7 +37,7 @@ def main() -> None:
     from apps.customer_service import assembly
     from apps.customer_service.documents import read_documents
     from apps.customer_service.task import KEPT, read_pairs
-    from kerasllm.export import Call, arrays_of, write_export
+    from kerasllm.export import Call, arrays_of, bytes_of, write_export
 
     workdir = Path(FLAGS.workdir)
     replies = assembly.read_replies(Path(FLAGS.replies)) if FLAGS.replies else None
@@ -69,7 +69,7 @@ def main() -> None:
     }
     labels = "".join(f"{label}\n" for label in assembled.intent.run.data.labels)
     files = {"export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n", "labels.txt": labels}
-    folder = write_export(signatures, calls, FLAGS.base_path, FLAGS.name, files)
+    folder = write_export(signatures, calls, bytes_of(signatures.variables), FLAGS.base_path, FLAGS.name, files)
     print(f"{assembled.index.num_replies:,} replies and {len(passages):,} passages of documents")
     print(f"answers from {confidence.answer_from:.3f} on (stated precision {confidence.precision})")
     print(f"Exported {workdir} to {folder}")
