@@ -40,8 +40,7 @@ def heads_for(run: Run) -> tuple[Head, ...]:
         return (_head("causal_lm", 1.0, "logits", "labels", "label_weights"),)
     if objective.task == "text_classification":
         return tuple(
-            _head(name, head.weight, f"{name}_logits", f"{name}_labels", f"{name}_weights")
-            for name, head in run.data.label_heads().items()
+            _label_head(name, head.weight, objective.consistency) for name, head in run.data.label_heads().items()
         )
     if objective.task == "text_matching":
         return (_matching_head(run.matching.temperature, run.matching.symmetric),)
@@ -75,6 +74,21 @@ def weighted_cross_entropy(logits: Any, labels: Any, weights: Any) -> Totals:
     is_highest = tf.cast(fixed >= highest, tf.float32)
     correct = tf.math.divide_no_nan(tf.gather(is_highest, labels, batch_dims=1), tf.reduce_sum(is_highest, axis=-1))
     return {"loss": tf.reduce_sum(losses * weights), "correct": tf.reduce_sum(correct * weights)}
+
+
+def disagreement(logits: Any, weights: Any) -> Any:
+    """Sum over neighbours (rows 2k and 2k + 1) of weight x the mean of both Kullback-Leibler divergences, in nats.
+
+    Args:
+      logits: [2N, C] float32; neighbours are one row under two draws of dropout.
+      weights: [2N] float32, alike in neighbours.
+
+    Source: Liang et al. 2021 (R-Drop), equation 2, counted for each of the two rows.
+    """
+    pairs = tf.reshape(tf.nn.log_softmax(logits), [-1, 2, logits.shape[-1]])
+    first, second = pairs[:, 0], pairs[:, 1]
+    symmetric = tf.reduce_sum((tf.exp(first) - tf.exp(second)) * (first - second), axis=-1) / 2
+    return tf.reduce_sum(symmetric * weights[::2])
 
 
 def in_batch_logits(outputs: Totals, batch: Batch, temperature: float) -> Any:
@@ -120,6 +134,20 @@ def _reranking_totals(outputs: Totals, batch: Batch) -> Totals:
 
 def _sum_of(weights: str) -> Callable[[Batch], Any]:
     return lambda batch: tf.reduce_sum(batch[weights])
+
+
+def _label_head(name: str, weight: float, consistency: float) -> Head:
+    """The head of a classifier; batches for training say by `twice_weights` that their rows come in twos."""
+    plain = _head(name, weight, f"{name}_logits", f"{name}_labels", f"{name}_weights")
+
+    def totals(outputs: Totals, batch: Batch) -> Totals:
+        sums = plain.totals(outputs, batch)
+        if "twice_weights" not in batch:
+            return sums
+        apart = disagreement(outputs[f"{name}_logits"], batch[f"{name}_weights"])
+        return {**sums, "loss": sums["loss"] + consistency * apart}
+
+    return Head(name, weight, plain.targets, totals)
 
 
 def _head(name: str, weight: float, logits: str, labels: str, weights: str) -> Head:

@@ -99,6 +99,7 @@ class Objective(Section):
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
     )
     classifier_dropout: float = Field(0.1, ge=0, lt=1)
+    consistency: float = Field(0.0, ge=0)  # of a classifier: weight of R-Drop (Liang et al. 2021); each row goes twice
 
 
 class Matching(Section):
@@ -169,6 +170,7 @@ class Optimizer(Section):
     beta_2: float = 0.999
     epsilon: float = 1e-6
     clip_norm: float | None = Field(1.0, gt=0)  # of the global gradient; None: no clipping
+    layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate from each layer to the one below; 1: all learn alike
 
 
 class Train(Section):

@@ -29,20 +29,25 @@ def labelled_batches(
     always the same batch, the rows after an epoch's last full batch are left out (others each time). Rows of like
     length stand together, so that little padding is computed. Otherwise: once, in the order of the file; the last batch
     is filled up with rows of weight 0.
+
+    With run.objective.consistency, in training each row stands there twice, one below the other, and `twice_weights`
+    [2B] float32 says so.
     """
     steps = labelled_steps_per_epoch(examples, run, training=training)
     order = BatchOrder(lengths_of(tokenizer, examples.texts, examples.second), run, training, steps)
     texts, labels = [tf.constant(texts) for texts in (examples.texts, examples.second) if texts], _targets(examples)
-    batch = run.train.global_batch
+    batch, twice = run.train.global_batch, training and run.objective.consistency > 0
 
     def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.ensure_shape(tf.numpy_function(order.rows, [step], tf.int64), [batch])
+        rows = tf.repeat(rows, 2 if twice else 1)
         is_real, places = rows >= 0, tf.maximum(rows, 0)
         chosen = [tf.gather(each, places) for each in texts]
         packed = pack(tokenizer, *chosen, max_length=run.train.sequence_length, multiple_of=LENGTH_MULTIPLE)
         targets = {name: tf.gather(each, places) for name, each in labels.items()}
         real = tf.cast(is_real, tf.float32)
-        return packed | {name: each * real if name.endswith("weights") else each for name, each in targets.items()}
+        batch_of = packed | {name: each * real if name.endswith("weights") else each for name, each in targets.items()}
+        return {**batch_of, "twice_weights": real} if twice else batch_of
 
     numbers = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max if training else steps)
     return numbers.map(of_step, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

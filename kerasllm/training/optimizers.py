@@ -1,6 +1,7 @@
 """How do gradients become new weights? AdamW, its learning-rate schedule, and which weights decay."""
 
 import math
+import re
 from typing import Any
 
 import keras
@@ -58,8 +59,14 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
 class FusedAdamW(keras.optimizers.AdamW):
     """Keras's AdamW with TensorFlow's fused update: one pass over each weight and its slots instead of a dozen.
 
+    Attributes:
+      shares: for each variable, in the order of `build`, its share of the learning rate; empty: 1 for all. It does not
+        change the decay of weights.
+
     Source: Loshchilov & Hutter 2019; the update is that of keras.optimizers.Adam (bias correction in the rate).
     """
+
+    shares: tuple[float, ...] = ()
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one variable and its two slots in place."""
@@ -72,7 +79,7 @@ class FusedAdamW(keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(tf.cast(self.beta_1, dtype), update),
             beta2_power=tf.pow(tf.cast(self.beta_2, dtype), update),
-            lr=tf.cast(learning_rate, dtype),
+            lr=tf.cast(learning_rate, dtype) * (self.shares[index] if self.shares else 1.0),
             beta1=tf.cast(self.beta_1, dtype),
             beta2=tf.cast(self.beta_2, dtype),
             epsilon=tf.cast(self.epsilon, dtype),
@@ -101,7 +108,26 @@ def make_optimizer(settings: config.Optimizer, total_steps: int, model: keras.Mo
     )
     optimizer.exclude_from_weight_decay([variable for variable in model.trainable_variables if not decays(variable)])
     optimizer.build(model.trainable_variables)
+    if settings.layer_decay < 1:
+        optimizer.shares = layer_shares(model, settings.layer_decay)
     return optimizer
+
+
+def layer_shares(model: keras.Model, decay: float) -> tuple[float, ...]:
+    """Share of the learning rate of each trainable variable: 1 above the blocks, less by `decay` with each layer down.
+
+    Source: Howard & Ruder 2018, discriminative fine-tuning.
+    """
+    found = [re.search(r"/backbone/(?:.*/)?block_(\d+)/", f"/{one.path}") for one in model.trainable_variables]
+    top = 1 + max((int(match[1]) for match in found if match), default=0)
+
+    def depth(variable: keras.Variable, match: re.Match[str] | None) -> int:
+        if match:
+            return int(match[1]) + 1
+        return 0 if "/backbone/" in f"/{variable.path}" and "embedding" in variable.path else top + 1
+
+    pairs = zip(model.trainable_variables, found, strict=True)
+    return tuple(decay ** (top + 1 - depth(variable, match)) for variable, match in pairs)
 
 
 def decays(variable: keras.Variable) -> bool:

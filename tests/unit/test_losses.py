@@ -158,3 +158,21 @@ def test_a_reranker_picks_the_first_of_the_candidates_that_are_there():
     assert float(totals["loss"]) == pytest.approx(np.log(2), abs=1e-6)
     assert float(totals["correct"]) == 0.5
     assert float(head.targets(batch)) == 1.0
+
+
+def test_neighbours_that_disagree_cost_the_mean_of_both_divergences():
+    # p = (1/2, 1/2), q = (1/4, 3/4): both divergences together are the sum of (p - q) ln(p / q),
+    # 1/4 ln 2 + 1/4 ln 3/2 = 0.2747; the mean of the two is half of it. The second pair has no weight.
+    logits = tf.math.log(tf.constant([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1], [0.1, 0.9]]))
+    assert float(losses.disagreement(logits, tf.constant([1.0, 1.0, 0.0, 0.0]))) == pytest.approx(0.13733, abs=1e-5)
+
+
+def test_consistency_is_asked_of_rows_that_come_in_twos_only():
+    run = make_run({"objective": {"task": "text_classification", "consistency": 2.0}})
+    (head,) = losses.heads_for(run)
+    outputs = {"label_logits": tf.math.log(tf.constant([[0.5, 0.5], [0.25, 0.75]]))}
+    batch = {"label_labels": tf.constant([0, 0]), "label_weights": tf.ones([2])}
+    plain = float(head.totals(outputs, batch)["loss"])
+    assert plain == pytest.approx(np.log(8), abs=1e-6)  # p = 1/2 and 1/4
+    twice = float(head.totals(outputs, {**batch, "twice_weights": tf.ones([2])})["loss"])
+    assert twice - plain == pytest.approx(2 * 0.13733, abs=1e-5)

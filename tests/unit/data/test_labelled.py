@@ -170,3 +170,45 @@ def test_rows_of_like_length_share_a_batch_in_training():
     shortest = [min(lengths_in([batch])) for batch in epoch]
     assert sorted(shortest) == [0, 8, 16, 24, 32, 40]
     assert shortest != sorted(shortest)  # the batches themselves come in a random order
+
+
+def test_with_consistency_each_training_row_stands_there_twice_and_evaluation_is_as_ever():
+    run = run_of().model_copy(update={"objective": config.Objective(task="text_classification", consistency=1.0)})
+    (batch,) = batches(examples_of(8), run, 1, training=True)
+    np.testing.assert_array_equal(batch["token_ids"][::2], batch["token_ids"][1::2])
+    assert batch["twice_weights"].tolist() == [1.0] * 8
+    assert "twice_weights" not in batches(examples_of(8), run, training=False)[0]
+
+
+TWO = config.Data(
+    heads={
+        "mood": config.LabelHead(column="mood", labels=("bad", "good")),
+        "topic": config.LabelHead(column="topic", labels=("x", "y")),
+    },
+    out_of_scope_label="oos",
+)
+
+
+def test_rows_may_lack_the_label_of_one_head_and_files_its_column(tmp_path: Path):
+    (tmp_path / "x.tsv").write_text("text\tmood\ttopic\none\tgood\t\ntwo\t\ty\nthree\toos\tx\n")
+    examples = data.read_labelled(tmp_path / "x.tsv", TWO)
+    assert examples.labels == {"mood": [1, data.NO_LABEL, data.OUT_OF_SCOPE], "topic": [data.NO_LABEL, 1, 0]}
+    (batch,) = batches(examples, run_of(), training=False)
+    assert batch["mood_weights"].tolist() == [1.0, 0.0, 0.0, 0.0]  # out of scope teaches nothing; the last only fills
+    assert batch["topic_weights"].tolist() == [0.0, 1.0, 1.0, 0.0]
+    (tmp_path / "y.tsv").write_text("text\tmood\none\tgood\n")
+    assert data.read_labelled(tmp_path / "y.tsv", TWO).labels["topic"] == [data.NO_LABEL]
+    (tmp_path / "z.tsv").write_text("text\tmood\none\t\n")
+    with pytest.raises(DataError, match=r"z\.tsv:2: no label in any of the columns mood, topic"):
+        data.read_labelled(tmp_path / "z.tsv", TWO)
+
+
+def test_text_pairs_are_read_and_packed_together(tmp_path: Path):
+    settings = config.Data(labels=("0", "1"), second_text_column="other")
+    (tmp_path / "x.tsv").write_text("text\tother\tlabel\na a\ta\t1\n")
+    examples = data.read_labelled(tmp_path / "x.tsv", settings)
+    assert (examples.texts, examples.second) == (["a a"], ["a"])
+    (batch,) = batches(examples, run_of(global_batch=1), training=False)
+    # [CLS] a a [SEP] a [SEP]
+    assert batch["token_ids"][0, :7].tolist() == [2, 5, 5, 3, 5, 3, 0]
+    assert batch["token_type_ids"][0, :7].tolist() == [0, 0, 0, 0, 1, 1, 0]
