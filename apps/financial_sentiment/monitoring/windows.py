@@ -151,13 +151,13 @@ class Windows:
     def _close_up_to(self, last: int) -> list[Mood]:
         if self._closed is None or last <= self._closed:
             return []
-        gap = last - self._closed - self.settings.num_slots
-        if gap > 0 and not any(slot <= self._closed + gap for slot in self._open):  # nothing remembered reaches across
-            self._topics.clear()
-            self._closed += gap
         moods: list[Mood] = []
         while self._closed < last:
             self._closed += 1
+            gap = min([*self._open, last]) - self._closed
+            if gap > self.settings.num_slots:  # nothing that is remembered reaches across
+                self._topics.clear()
+                self._closed += gap
             moods += self._close(self._closed, self._open.pop(self._closed, {}))
         horizon = self.watermark - self.dedupe_s
         self._seen = {key: time for key, time in self._seen.items() if time >= horizon}
