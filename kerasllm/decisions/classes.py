@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from kerasllm.decisions.thresholds import NEVER, class_thresholds, has_own_thres
 from kerasllm.errors import CheckpointError
 
 FORMAT_VERSION = 1
+GRAIN = 1e5  # thresholds are rounded to the generous side, so that float32 in a graph decides as float64 does
 # N examples, C classes
 
 
@@ -62,6 +64,8 @@ class ClassDecision:
         of_all = threshold_for_precision(top, answers == labels, settings.precision)
         abstain_below = of_all if of_all < NEVER else float(thresholds.min())
         conformal = conformal_threshold(probabilities, labels, settings.coverage)
+        thresholds = np.floor(thresholds * GRAIN) / GRAIN
+        abstain_below, conformal = math.floor(abstain_below * GRAIN) / GRAIN, math.ceil(conformal * GRAIN) / GRAIN
         fitted = cls(temperature, tuple(thresholds.tolist()), conformal, abstain_below)
         has_own = has_own_threshold(answers, len(thresholds), settings.precision)
         notes = _notes(fitted, settings, has_own, float(np.mean(answers == labels)), len(labels))
