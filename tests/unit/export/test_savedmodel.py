@@ -4,11 +4,13 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasllm.config import make_run
+from kerasllm.decisions import ClassDecision
 from kerasllm.errors import ExportError
 from kerasllm.export import checks, savedmodel, write_classifier
 
@@ -178,3 +180,75 @@ def test_an_export_that_does_not_load_is_found(exported, tmp_path):
     (tmp_path / "1" / "variables" / "variables.index").unlink()
     with pytest.raises(ExportError, match="does not load or run in a version-1 Session"):
         checks.check_export(tmp_path / "1", 10**6, [])
+
+
+class TwoHeads(keras.Model):
+    """Logits that the number of tokens decides: easy to follow by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
+
+    def call(self, inputs, training=False):
+        count = tf.reduce_sum(tf.cast(inputs["sequence_ids"], tf.float32), 1, keepdims=True) * self.scale
+        nothing = tf.zeros_like(count)
+        return {
+            "mood_logits": tf.concat([count - 2, nothing], 1),
+            "topic_logits": tf.concat([nothing, count - 2, nothing], 1),
+        }
+
+
+@pytest.fixture(scope="module")
+def two_heads(tokenizer, tmp_path_factory):
+    """An export of two heads with decisions, checked in all but its answers; and those decisions."""
+    heads = {"mood": {"column": "m", "labels": ["up", "down"]}, "topic": {"column": "t", "labels": ["x", "y", "z"]}}
+    run = make_run({"data": {"heads": heads}, "export": {"sequence_length": 16}})
+    decisions = {
+        "mood": ClassDecision(2.0, (0.0, 0.9), 0.45, 0.6),
+        "topic": ClassDecision(0.5, (0.5, 0.99, 0.5), 0.05, 0.5, (), "energy", 1.5),
+    }
+    model = TwoHeads()
+    model({"sequence_ids": tf.ones([1, 4], tf.int32)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_wrong_answers", lambda *_: [])
+        extra = {"model_card.md": "# Card\n"}
+        path = tmp_path_factory.mktemp("two")
+        folder = write_classifier(model, tokenizer, run, path, "two", decisions=decisions, extra_files=extra)
+    return folder, decisions
+
+
+def test_several_heads_answer_under_their_names_as_decided_in_the_process(two_heads):
+    folder, decisions = two_heads
+    texts = ["", "profit", "profit rose", "profit rose a", "profit rose a profit rose"]
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
+    count = np.array([[0.0], [1], [2], [3], [5]])
+    nothing = np.zeros_like(count)
+    logits = {
+        "mood": np.concatenate([count, nothing], 1),
+        "topic": np.concatenate([nothing, count, nothing], 1),
+    }
+    for head, decision in decisions.items():
+        probabilities = decision.probabilities(logits[head])
+        np.testing.assert_allclose(served[f"{head}_probabilities"], probabilities, atol=1e-6)
+        np.testing.assert_array_equal(served[f"{head}_in_set"], decision.sets(probabilities))
+        np.testing.assert_array_equal(served[f"{head}_abstain"], decision.abstains(probabilities))
+    np.testing.assert_array_equal(served["topic_out_of_scope"], decisions["topic"].out_of_scope(logits["topic"]))
+    assert served["topic_out_of_scope"].numpy().tolist() == [True, False, False, False, False]  # ln 3, ln(2 + e), ...
+    assert "mood_out_of_scope" not in served
+    assert [label.decode() for label in served["topic_label"].numpy()] == ["x", "y", "y", "y", "y"]
+
+
+def test_the_notes_of_several_heads_hold_labels_decisions_and_further_files(two_heads):
+    folder, decisions = two_heads
+    extra = folder / "assets.extra"
+    assert (extra / "mood_labels.txt").read_text() == "up\ndown\n"
+    assert (extra / "topic_labels.txt").read_text() == "x\ny\nz\n"
+    assert (extra / "model_card.md").read_text() == "# Card\n"
+    notes = json.loads((extra / "export.json").read_text())
+    assert ClassDecision.from_json(notes["heads"]["topic"]["decision"]) == decisions["topic"]
+
+
+def test_without_decisions_every_label_is_in_the_set_and_every_text_is_answered(exported):
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant(["profit"]))
+    assert served["in_set"].numpy().tolist() == [[True, True, True]]
+    assert served["abstain"].numpy().tolist() == [False]
