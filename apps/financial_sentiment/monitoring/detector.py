@@ -25,13 +25,13 @@ class DetectorSettings(Section):
     """What counts as a surge, and what it is compared with."""
 
     step_s: int = Field(300, ge=1)  # width of a slot; the share is judged at the end of each
-    window_s: int = Field(2700, ge=1)  # the texts that are judged together
+    window_s: int = Field(3300, ge=1)  # the texts that are judged together
     history_days: int = Field(14, ge=1)  # days that are remembered
     neighbourhood_s: int = Field(5400, ge=0)  # of an earlier day, before and after the same time of day
     recent_s: int = Field(10_800, ge=0)  # just before the window
     history_texts: float = Field(1000, gt=0)  # more texts than this make the expectation no surer: days differ
-    p_value: float = Field(2e-4, gt=0, lt=1)  # chance of so many negative texts if nothing has happened
-    min_ratio: float = Field(1.5, ge=1)  # of the share to the expected share
+    p_value: float = Field(5e-4, gt=0, lt=1)  # chance of so many negative texts if nothing has happened
+    min_ratio: float = Field(1.8, ge=1)  # of the share to the expected share
     min_support: int = Field(20, ge=1)  # texts in the window
     min_negative: int = Field(5, ge=1)  # negative texts in the window
     min_history: int = Field(120, ge=1)  # texts to compare with; before that there is no alert
