@@ -42,7 +42,7 @@ def main() -> None:
 
     training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
     minilm_run = load_run(CONFIGS / "minilm.yaml", ["data.text_column=sentence"])
-    own_run = load_run(CONFIGS / "base.yaml", ["data.text_column=sentence"])
+    own_run = load_run(CONFIGS / "small.yaml", ["data.text_column=sentence"])
     examples = data.read_labelled(FLAGS.data, minilm_run.data)
     starts: dict[str, tuple[Run, str | None]] = {}
     if FLAGS.minilm:
