@@ -48,6 +48,11 @@ def ask(texts: list[str]) -> None:
 def _line(text: str, answer: dict[str, Any]) -> str:
     if FLAGS.json:
         return json.dumps({"text": text, **answer}, ensure_ascii=False)
+    if "label" not in answer:  # several heads: the probability of each one's label, all of them would not fit a line
+        labels = {name: label for name, label in answer.items() if name.endswith("label")}
+        surest = [max(answer[name.removesuffix("label") + "probabilities"]) for name in labels]
+        parts = [_padded(f"{label} {share:.3f}", 18) for label, share in zip(labels.values(), surest, strict=True)]
+        return "  ".join([*parts, text])
     probabilities = " ".join(f"{probability:.3f}" for probability in answer["probabilities"])
     return f"{_padded(answer['label'], 12)}  {probabilities}  {text}"
 

@@ -85,20 +85,26 @@ class PredictClient:
         return {name: arrays.to_array(proto) for name, proto in response.outputs.items()}
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """For each text its label and the probabilities of all classes, in the model's order."""
+        """For each text its label and the probabilities of all classes, in the model's order.
+
+        Of a model with several heads each name begins with its head, such as `topic_label`.
+        """
         if not texts:
             return []
         outputs = self.predict({"text": list(texts)})
-        missing = {"label", "probabilities"} - outputs.keys()
-        if missing:
+        heads = [name.removesuffix("label") for name in sorted(outputs) if name.endswith("label")]
+        if not heads or not all(f"{head}probabilities" in outputs for head in heads):
             raise InvalidRequest(
                 f"model {self.model_name!r} is not a text classifier: it answers with {', '.join(sorted(outputs))}, "
-                f"not {', '.join(sorted(missing))}. Call predict() with its own inputs."
+                "not label and probabilities. Call predict() with its own inputs."
             )
-        return [
-            {"label": label.decode("utf-8", "replace"), "probabilities": probabilities.tolist()}
-            for label, probabilities in zip(outputs["label"], outputs["probabilities"], strict=True)
-        ]
+        answers: list[dict[str, Any]] = [{} for _ in texts]
+        for head in heads:
+            for answer, label, shares in zip(
+                answers, outputs[f"{head}label"], outputs[f"{head}probabilities"], strict=True
+            ):
+                answer |= {f"{head}label": label.decode("utf-8", "replace"), f"{head}probabilities": shares.tolist()}
+        return answers
 
     def metadata(self) -> dict[str, dict[str, dict[str, str]]]:
         """The signatures: name -> {"inputs", "outputs"} -> tensor name -> a text such as `float [-1, 3]`."""
