@@ -11,6 +11,8 @@ from kerasllm.trained import Trained
 
 # N texts, C classes
 
+MOST_PICTURED = 30  # labels of a head; a larger confusion matrix takes minutes to draw and nobody can read it
+
 
 def judge(trained: Trained, examples: LabelledTexts, logits: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """Figures of every head that the examples have labels of.
@@ -120,11 +122,13 @@ def table(head: str, figures: dict[str, Any]) -> str:
 def pictures(trained: Trained, examples: LabelledTexts, logits: dict[str, np.ndarray]) -> dict[str, bytes]:
     """A PNG of each head's confusion matrix, named confusion_matrix, or confusion_matrix_<head> where there are more.
 
-    Args: as for `judge`.
+    Heads of more than 30 labels are left out. Args: as for `judge`.
     """
     heads = trained.run.data.label_heads()
     drawn = {}
     for name, head in heads.items():
+        if len(head.labels) > MOST_PICTURED:
+            continue
         labels = np.array(examples.labels[name])
         known = labels >= 0
         counts = metrics.confusion_matrix(labels[known], logits[name].argmax(axis=-1)[known], len(head.labels))

@@ -52,3 +52,9 @@ def test_the_table_names_every_label_and_promise():
     text = evaluation.table("mood", evaluation.judge(TRAINED, EXAMPLES, LOGITS)["mood"])
     for part in ("mood: 3 texts", "0.6667", "(0.90 promised)", "accuracy of the rest 1.0000", "out of scope", "good"):
         assert part in text
+
+
+def test_a_matrix_of_too_many_labels_is_not_drawn(monkeypatch):
+    assert set(evaluation.pictures(TRAINED, EXAMPLES, LOGITS)) == {"confusion_matrix_mood", "confusion_matrix_topic"}
+    monkeypatch.setattr(evaluation, "MOST_PICTURED", 1)
+    assert evaluation.pictures(TRAINED, EXAMPLES, LOGITS) == {}
