@@ -8,7 +8,7 @@ import tensorflow as tf
 from kerasllm.layers import ClassificationHead, draw_seed
 from kerasllm.layers.projection import dimensions
 from kerasllm.models.bert import BertBackbone
-from kerasllm.models.tasks import _Task, mean_of_tokens
+from kerasllm.models.tasks import Task, mean_of_tokens
 
 # B rows, T tokens, K hard negatives of a query, D hidden width
 
@@ -16,7 +16,7 @@ TEXT_KEYS = ("token_ids", "token_type_ids", "sequence_ids")
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class TextEncoder(_Task):
+class TextEncoder(Task):
     """A dual encoder whose two towers share their weights: texts that belong together have near embeddings.
 
     Args:
@@ -66,7 +66,7 @@ class TextEncoder(_Task):
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class CrossEncoder(_Task):
+class CrossEncoder(Task):
     """Scores how well the second text of a pair answers the first; sees both at once (Nogueira & Cho 2019).
 
     Args:

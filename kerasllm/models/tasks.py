@@ -14,7 +14,7 @@ from kerasllm.models.gpt import GPTBackbone
 # B batch, T tokens, M masked slots, S sequences of a row, V vocabulary, C classes
 
 
-class _Task(keras.Model):
+class Task(keras.Model):
     """A backbone and what stands on it; whole when the constructor returns, as the backbone is."""
 
     def __init__(self, backbone: TransformerBackbone, name: str | None = None, dtype: Any = None) -> None:
@@ -30,14 +30,14 @@ class _Task(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "_Task":
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Task":
         """A model of the same form with new weights."""
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         return cls(**{**config, "backbone": backbone})
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class BertPretrainer(_Task):
+class BertPretrainer(Task):
     """Masked words and next sentences (Devlin et al. 2019).
 
     Shapes:
@@ -74,7 +74,7 @@ class BertPretrainer(_Task):
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class GPTCausalLM(_Task):
+class GPTCausalLM(Task):
     """The next word at every token, scored by the word embeddings (Radford et al. 2019).
 
     Shapes:
@@ -94,7 +94,7 @@ class GPTCausalLM(_Task):
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class TextClassifier(_Task):
+class TextClassifier(Task):
     """One label of each head for a text, from the pooled first token or from the mean of its tokens.
 
     Args:
