@@ -30,7 +30,10 @@ from kerasllm.trained import Trained
 
 BATCH = 32  # questions answered together
 FORMAT_VERSION = 1  # of confidence.json
+MIXED = ("search", "rerank", "intent")  # log probabilities that rank the replies
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the re-ranker, tried on the validation part
+INTENT_SHARES = (0.0, 0.5, 1.0)  # likewise
+LEAST_WORDS = 1e-3  # BM25 above 0: at least one word in common
 LOWEST_SHARE = 0.02  # of the right replies that the least cosine may cost
 
 
@@ -94,16 +97,17 @@ def assemble(workdir: Path, replies: Sequence[str] | None = None, passages: Sequ
             [passage.text for passage in passages],
             texts,
             range(len(texts)),
-            fusion=settings.fusion,
-            dense_share=settings.dense_share,
+            fusion="weighted",
+            dense_share=0.5,  # no past question speaks for a passage: its words count more
         )
-    ranker = Ranker(index, None, matching.run.matching.candidates)
+    known = [pair for part in ("train", "validation") for pair in read_pairs(workdir / KEPT, part) if pair.intent]
+    answers_of = replies_of_intents(known)
+    intents = _intents_of_replies(catalogue, answers_of, intent.run.data.labels)
+    ranker = Ranker(index, None, matching.run.matching.candidates, intents)
     if (workdir / "reranking" / "run.yaml").exists():
         model = trained.load(workdir / "reranking")
         tracked = [*(variable.value for variable in model.model.weights), *model.tokenizer.assets]
-        ranker = Ranker(index, pair_scorer(model), matching.run.matching.candidates, tracked)
-    known = history + read_pairs(workdir / KEPT, "validation")
-    answers_of = replies_of_intents([pair for pair in known if pair.intent])
+        ranker = Ranker(index, pair_scorer(model), matching.run.matching.candidates, intents, tracked)
     return Assembled(
         matching.run,
         intent,
@@ -145,10 +149,13 @@ def fit(assembled: Assembled, pairs: Sequence[Pair]) -> Confidence:
         rerank_temperature=decisions.fit_temperature(scored["rerank"][found], labels[found]),
         precision=precision,
     )
-    shares = SHARES if assembled.ranker.has_reranker else SHARES[:1]
-    mixed = {share: _mixed(scored, dataclasses.replace(base, rerank_share=share)) for share in shares}
-    best = max(shares, key=lambda share: (_share_right(mixed[share], is_right), -abs(share - 0.5)))
-    logits = mixed[best]
+    choices = [
+        dataclasses.replace(base, rerank_share=share, intent_share=intent_share)
+        for share in (SHARES if assembled.ranker.has_reranker else SHARES[:1])
+        for intent_share in INTENT_SHARES
+    ]
+    best = max(choices, key=lambda choice: _share_right(_mixed(scored, choice), is_right))
+    logits = _mixed(scored, best)
     temperature = decisions.fit_temperature(logits[found], labels[found])
     first = logits.argmax(axis=1)
     rows = np.arange(len(asked))
@@ -156,13 +163,14 @@ def fit(assembled: Assembled, pairs: Sequence[Pair]) -> Confidence:
     right, similarity = is_right[rows, first], scored["similarity"][rows, first]
     answer_from = decisions.threshold_for_precision(probabilities, right, precision)
     lowest = decisions.threshold_for_rejection(similarity[right], LOWEST_SHARE) if right.any() else -1.0
+    document_from, document_words_from = _document_thresholds(assembled, asked)
     return dataclasses.replace(
-        base,
-        rerank_share=best,
+        best,
         temperature=temperature,
         answer_from=answer_from if math.isfinite(answer_from) else decisions.NEVER,
         similarity_from=lowest,
-        document_from=_document_threshold(assembled, asked),
+        document_from=document_from,
+        document_words_from=document_words_from,
     )
 
 
@@ -183,14 +191,17 @@ def ranks(assembled: Assembled, confidence: Confidence, pairs: Sequence[Pair]) -
 
     The candidates come in the order that is served, all others after them in the order of the search.
     """
-    ranked = tf.function(lambda texts: assembled.ranker.ranked(texts, confidence)["replies"])
+    ranked = tf.function(lambda texts, intents: assembled.ranker.ranked(texts, intents, confidence)["replies"])
     scores = tf.function(assembled.index.scores)
     found = []
-    queries = queries_of(pairs, assembled.run.assistant.context_turns)
+    queries, intents = queries_of(pairs, assembled.run.assistant.context_turns), _intents(assembled, pairs)
     for start in range(0, len(pairs), BATCH):
         texts = tf.constant(queries[start : start + BATCH])
         for candidates, row, pair in zip(
-            ranked(texts).numpy().tolist(), scores(texts).numpy(), pairs[start : start + BATCH], strict=True
+            ranked(texts, intents[start : start + BATCH]).numpy().tolist(),
+            scores(texts).numpy(),
+            pairs[start : start + BATCH],
+            strict=True,
         ):
             rest = [place for place in np.argsort(-row, kind="stable").tolist() if place not in set(candidates)]
             place_of = {reply: rank for rank, reply in enumerate([*candidates, *rest], 1)}
@@ -229,8 +240,11 @@ def _entries(catalogue: Sequence[str], history: Sequence[Pair], most: int) -> tu
 def _scored(assembled: Assembled, pairs: Sequence[Pair]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Scores of the candidates [N, K] by name, and which of them are right [N, K]."""
     scored = tf.function(assembled.ranker.scored)
-    queries = queries_of(pairs, assembled.run.assistant.context_turns)
-    parts = [scored(tf.constant(queries[start : start + BATCH])) for start in range(0, len(queries), BATCH)]
+    queries, intents = queries_of(pairs, assembled.run.assistant.context_turns), _intents(assembled, pairs)
+    parts = [
+        scored(tf.constant(queries[start : start + BATCH]), intents[start : start + BATCH])
+        for start in range(0, len(queries), BATCH)
+    ]
     columns = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
     is_right = [
         np.isin(row, assembled.right_replies(pair)) for row, pair in zip(columns["replies"], pairs, strict=True)
@@ -239,21 +253,39 @@ def _scored(assembled: Assembled, pairs: Sequence[Pair]) -> tuple[dict[str, np.n
 
 
 def _mixed(scored: dict[str, np.ndarray], confidence: Confidence) -> np.ndarray:
-    return np.asarray(mixed_logits(tf.constant(scored["search"]), tf.constant(scored["rerank"]), confidence))
+    return np.asarray(mixed_logits({name: tf.constant(scored[name]) for name in MIXED}, confidence))
+
+
+def _intents(assembled: Assembled, pairs: Sequence[Pair]) -> np.ndarray:
+    """Calibrated intent probabilities [N, C] of the questions."""
+    found = trained.classify(assembled.intent, [pair.question for pair in pairs])
+    return next(iter(found.values())).astype(np.float32)
+
+
+def _intents_of_replies(catalogue: Sequence[str], answers_of: dict[str, set[str]], labels: Sequence[str]) -> np.ndarray:
+    """[A, C] float32: 1 where the reply was given to the intent; a row of 1 where nothing is known of the reply."""
+    table = np.array([[reply in answers_of.get(label, ()) for label in labels] for reply in catalogue], np.float32)
+    table[~table.any(axis=1)] = 1.0
+    return table
 
 
 def _share_right(logits: np.ndarray, is_right: np.ndarray) -> float:
     return float(is_right[np.arange(len(logits)), logits.argmax(axis=1)].mean())
 
 
-def _document_threshold(assembled: Assembled, pairs: Sequence[Pair]) -> float:
-    """The cosine to a passage that few of the ordinary questions reach: a document has to fit better than that."""
-    if assembled.documents is None:
-        return -1.0
-    nearest = tf.function(lambda texts: assembled.documents.search(texts, 1)["similarity"][:, 0])
+def _document_thresholds(assembled: Assembled, pairs: Sequence[Pair]) -> tuple[float, float]:
+    """Cosine and BM25 of a passage that few of the ordinary questions reach: a document has to fit better than that."""
+    documents = assembled.documents
+    if documents is None:
+        return -1.0, 0.0
+    search = tf.function(lambda texts: documents.search(texts, 1))
     queries = queries_of(pairs, assembled.run.assistant.context_turns)
-    parts = [nearest(tf.constant(queries[start : start + BATCH])).numpy() for start in range(0, len(queries), BATCH)]
-    return float(np.quantile(np.concatenate(parts), 1 - assembled.run.decisions.rejected_share))
+    found = [search(tf.constant(queries[start : start + BATCH])) for start in range(0, len(queries), BATCH)]
+    similarity, lexical = (
+        np.concatenate([part[name].numpy()[:, 0] for part in found]) for name in ("similarity", "lexical")
+    )
+    share = 1 - assembled.run.decisions.rejected_share
+    return float(np.quantile(similarity, share)), max(float(np.quantile(lexical, share)), LEAST_WORDS)
 
 
 def _plain(value: Any) -> Any:

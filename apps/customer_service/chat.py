@@ -26,7 +26,7 @@ def define_flags() -> None:
     """Says whom to ask, and what is kept."""
     flags.DEFINE_string("server", "127.0.0.1:8500", "HOST:PORT of the gRPC server.")
     flags.DEFINE_string("model", "assistant", "Name of the model on the server.")
-    flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
+    flags.DEFINE_float("deadline_s", 30.0, "Seconds that an answer may take.", lower_bound=0)
     flags.DEFINE_string("questions", None, "File with one question a line; without it, standard input.")
     flags.DEFINE_string("log", None, "File that each turn is appended to, as JSON lines.")
     flags.DEFINE_bool("mask", True, "Mask e-mail addresses, phone, card and identity numbers in the log.")

@@ -1,11 +1,12 @@
 """What can be asked of a served assistant? A reply with its reasons, an intent, an embedding: all from strings."""
 
-# B questions, K candidates, S slots, C intents, D width of an embedding
+# B questions, A replies, K candidates, S slots, C intents, D width of an embedding
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from kerasllm.export.signatures import ClassifierSignatures
@@ -17,6 +18,7 @@ HAND_OVERS = {
     "en": "I am not sure about this one. A colleague will take over from here.",
     "zh": "这个问题我不太确定，现在为您转接人工客服。",
 }
+LEAST_AGREEMENT = 1e-3  # an intent that was never seen with a reply makes it unlikely, not impossible
 SEARCH_SCALE = 20.0  # brings cosines and shares to the range of logits
 
 
@@ -40,20 +42,23 @@ class Confidence:
     Attributes:
       search_temperature: of the search scores, rerank_temperature: of the re-ranker's; both make log probabilities.
       rerank_share: of the re-ranker's log probabilities in their mixture.
+      intent_share: exponent of the probability that the customer has one of the intents a reply was given to.
       temperature: of the mixture.
       answer_from: least probability of the best candidate; above 1: it never answers.
       similarity_from: least cosine of the best candidate.
-      document_from: least cosine of a passage of the documents.
+      document_from: least cosine of a passage of the documents; document_words_from: or least BM25.
       precision: that was asked for.
     """
 
     search_temperature: float = 1.0
     rerank_temperature: float = 1.0
     rerank_share: float = 0.0
+    intent_share: float = 0.0
     temperature: float = 1.0
     answer_from: float = 0.0
     similarity_from: float = -1.0
     document_from: float = -1.0
+    document_words_from: float = 0.0
     precision: float = 0.0
 
 
@@ -64,6 +69,7 @@ class Ranker(tf.Module):
       index: of the replies.
       rerank: queries [N] and replies [N] -> scores [N], or None.
       num_candidates: K at most.
+      intents: [A, C] float32, 1 where a reply was given to an intent before; all 1 where nothing is known.
       tracked: what a SavedModel has to store for `rerank`.
     """
 
@@ -72,6 +78,7 @@ class Ranker(tf.Module):
         index: Index,
         rerank: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
         num_candidates: int,
+        intents: np.ndarray,
         tracked: Sequence[Any] = (),
     ) -> None:
         super().__init__(name="ranker")
@@ -80,9 +87,11 @@ class Ranker(tf.Module):
         self._tracked = list(tracked)
 
         # The re-ranker's model is held by the closure alone: as an attribute tf.Module would track it once more.
-        def scored(queries: tf.Tensor) -> dict[str, tf.Tensor]:
+        def scored(queries: tf.Tensor, intent_probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
             found = index.search(queries, num_candidates)
             search = SEARCH_SCALE * found["scores"]
+            by_reply = tf.matmul(intent_probabilities, tf.constant(intents, tf.float32), transpose_b=True)
+            found["intent"] = tf.math.log(tf.gather(by_reply, found["replies"], batch_dims=1) + LEAST_AGREEMENT)
             if rerank is None:
                 return {**found, "search": search, "rerank": tf.zeros_like(search)}
             width = tf.shape(search)[1]
@@ -92,10 +101,12 @@ class Ranker(tf.Module):
 
         self.scored = scored
 
-    def ranked(self, queries: tf.Tensor, confidence: Confidence) -> dict[str, tf.Tensor]:
+    def ranked(
+        self, queries: tf.Tensor, intent_probabilities: tf.Tensor, confidence: Confidence
+    ) -> dict[str, tf.Tensor]:
         """Candidates, best first: replies, entries [B, K] int32; probabilities and similarity [B, K] float32."""
-        found = self.scored(queries)
-        logits = mixed_logits(found["search"], found["rerank"], confidence)
+        found = self.scored(queries, intent_probabilities)
+        logits = mixed_logits(found, confidence)
         probabilities = tf.nn.softmax(logits / confidence.temperature)
         order = tf.argsort(probabilities, axis=1, direction="DESCENDING", stable=True)
         kept = {name: found[name] for name in ("replies", "entries", "similarity")}
@@ -103,11 +114,12 @@ class Ranker(tf.Module):
         return {name: tf.gather(column, order, batch_dims=1) for name, column in columns.items()}
 
 
-def mixed_logits(search: tf.Tensor, rerank: tf.Tensor, confidence: Confidence) -> tf.Tensor:
-    """Log probabilities of both stages, mixed: [B, K] and [B, K] -> [B, K] float32."""
-    by_search = tf.nn.log_softmax(search / confidence.search_temperature)
-    by_rerank = tf.nn.log_softmax(rerank / confidence.rerank_temperature)
-    return (1 - confidence.rerank_share) * by_search + confidence.rerank_share * by_rerank
+def mixed_logits(found: Mapping[str, tf.Tensor], confidence: Confidence) -> tf.Tensor:
+    """Log probabilities of search, re-ranker and intent, mixed: [B, K] each -> [B, K] float32."""
+    by_search = tf.nn.log_softmax(found["search"] / confidence.search_temperature)
+    by_rerank = tf.nn.log_softmax(found["rerank"] / confidence.rerank_temperature)
+    mixed = (1 - confidence.rerank_share) * by_search + confidence.rerank_share * by_rerank
+    return mixed + confidence.intent_share * found["intent"]
 
 
 class AssistantSignatures(tf.Module):
@@ -151,8 +163,8 @@ class AssistantSignatures(tf.Module):
         is_open = asked >= 0
         wish = tf.where(is_open, request, question)
         query = query_texts(wish, tf.where(is_open, before, context), self._context_turns)
-        found = self._ranker.ranked(query, self._confidence)
         intent = self.intent(wish)
+        found = self._ranker.ranked(query, intent["probabilities"], self._confidence)
         best = found["replies"][:, 0]
         filled = self._templates.fill(best, self._values(question, context, asked))
         similarity, score = found["similarity"][:, 0], found["probabilities"][:, 0]
@@ -233,6 +245,7 @@ class AssistantSignatures(tf.Module):
         found = self._documents.search(query, 1)
         place = found["replies"][:, 0]
         is_near = found["similarity"][:, 0] >= self._confidence.document_from
+        is_near |= found["lexical"][:, 0] >= self._confidence.document_words_from
         return (
             tf.gather(tf.constant(self._documents.replies), place),
             tf.gather(tf.constant(self._sources), place),

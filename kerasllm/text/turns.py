@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 CUSTOMER, ASSISTANT = "customer", "assistant"
+LONG_NUMBER = "[0-9]{5,}"
 
 
 def join_turns(turns: Iterable[tuple[str, str]]) -> str:
@@ -25,7 +26,8 @@ def customer_turns(context: str) -> list[str]:
 def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
     """What the matching models read: the question, then the newest `num_turns` earlier turns, newest first.
 
-    A text that is too long loses its end, so that the oldest words go first.
+    A text that is too long loses its end, so that the oldest words go first. Long numbers, such as those of orders,
+    are all the same: which one it is tells nothing about the reply.
 
     Args:
       questions: [B] string.
@@ -36,6 +38,7 @@ def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
     """
     import tensorflow as tf
 
+    questions, contexts = (tf.strings.regex_replace(column, LONG_NUMBER, "00000") for column in (questions, contexts))
     if not num_turns:
         return questions
     turns = tf.strings.split(contexts, "\n")  # [B, (turns)]

@@ -12,6 +12,9 @@ def test_a_query_is_the_question_then_the_newest_turns():
     assert context == "customer: first\nassistant: second line\ncustomer: third"
     texts = tf.function(lambda q, c: query_texts(q, c, 2))(tf.constant(["now", "now"]), tf.constant([context, ""]))
     assert texts.numpy().tolist() == [b"now ; third ; second line", b"now"]
+    assert query_texts(tf.constant(["order 123456, 12 days"]), tf.constant([""]), 2).numpy() == [
+        b"order 00000, 12 days"
+    ]
     assert query_texts(tf.constant(["now"]), tf.constant([context]), 0).numpy().tolist() == [b"now"]
 
 
