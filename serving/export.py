@@ -44,11 +44,26 @@ def export() -> Path:
     """
     workdir = Path(FLAGS.workdir)
     run = load_run(workdir / "run.yaml")
-    if run.objective.task != "text_classification":
+    writers = {"text_classification": _export_classifier, "recommendation": _export_recommender}
+    if run.objective.task not in writers:
         raise ExportError(
-            f"--workdir {workdir} holds a run of {run.objective.task}; only text_classification can be exported. "
-            "Fine-tune a classifier from it first."
+            f"--workdir {workdir} holds a run of {run.objective.task}; what can be exported: {', '.join(writers)}. "
+            "Fine-tune one of these from it first."
         )
+    return writers[run.objective.task](workdir, run)
+
+
+def _export_recommender(workdir: Path, run: Run) -> Path:
+    from kerasllm import recommending
+    from kerasllm.training import find_checkpoint
+
+    checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
+    folder = recommending.export(workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
+    return folder
+
+
+def _export_classifier(workdir: Path, run: Run) -> Path:
     from kerasllm.export import write_classifier
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint

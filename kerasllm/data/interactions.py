@@ -208,12 +208,18 @@ def split_by_time(events: Events, test_share: float, validation_share: float) ->
     return {"train": early.take(~held), "validation": early.take(held), "test": events.take(late)}
 
 
+def choose_items(num_items: int, share: float, seed: int) -> np.ndarray:
+    """[I] bool: a random share of the items."""
+    chosen = np.zeros(num_items, bool)
+    chosen[np.random.default_rng(seed).permutation(num_items)[: round(share * num_items)]] = True
+    return chosen
+
+
 def hold_out_items(parts: Mapping[str, Events], num_items: int, share: float, seed: int) -> dict[str, Events]:
     """Takes all events of a share of the items out of every part; those of the test part become the part "cold"."""
     if not share:
         return dict(parts)
-    cold = np.zeros(num_items, bool)
-    cold[np.random.default_rng(seed).permutation(num_items)[: round(share * num_items)]] = True
+    cold = choose_items(num_items, share, seed)
     warm = {name: events.take(~cold[events.items]) for name, events in parts.items()}
     return {**warm, "cold": parts["test"].take(cold[parts["test"].items])}
 
