@@ -3,12 +3,14 @@
     python -m benchmarks.sentiment_folds --data DIR/financial_phrasebank/phrasebank.tsv --minilm FOLDER \
         --pretrained runs/bert_small --workdir runs/folds
 
-Rows are dealt to folds by a hash of their text, so equal texts share one. Of a fold's training rows a tenth, again by
-the hash, is the validation part that chooses the checkpoint; nothing is chosen on the test fold.
+With `--agree 100` only the sentences that all annotators agree on count. Rows are dealt to folds by a hash of their
+text, so equal texts share one. Of a fold's training rows a tenth, again by the hash, is the validation part that
+chooses the checkpoint and fits the decisions; nothing is chosen on the test fold.
 """
 
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,17 +35,19 @@ def define_flags() -> None:
     flags.DEFINE_string("minilm", None, "Folder that scripts/get_minilm printed; without it, left out.")
     flags.DEFINE_string("pretrained", None, "Workdir of apps.pretrain.train; without it, left out.")
     flags.DEFINE_string("workdir", None, "Folder for the runs; finished folds are not computed again.", required=True)
+    flags.DEFINE_enum("agree", "50", ["50", "66", "75", "100"], "Least share of annotators that agree, in percent.")
+    flags.DEFINE_multi_string("set", [], "Override of a setting of both configurations, section.key=value.")
     flags.DEFINE_multi_integer("seed", [1], "Seeds of the fine-tuning; may be repeated.")
 
 
 def main() -> None:
     """Trains every fold of every start, prints the table, and writes it as JSON."""
-    from kerasllm import data, training
+    from kerasllm import training
 
     training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
-    minilm_run = load_run(CONFIGS / "minilm.yaml", ["data.text_column=sentence"])
-    own_run = load_run(CONFIGS / "small.yaml", ["data.text_column=sentence"])
-    examples = data.read_labelled(FLAGS.data, minilm_run.data)
+    minilm_run = load_run(CONFIGS / "minilm.yaml", FLAGS.set)
+    own_run = load_run(CONFIGS / "small.yaml", FLAGS.set)
+    examples = read_sentences(minilm_run)
     starts: dict[str, tuple[Run, str | None]] = {}
     if FLAGS.minilm:
         starts["from MiniLM"] = minilm_run, FLAGS.minilm
@@ -52,44 +56,59 @@ def main() -> None:
         starts["random weights"] = own_run, None
     table: dict[str, Any] = {"naive Bayes": summarize([naive_bayes(examples, fold) for fold in range(NUM_FOLDS)])}
     for name, (run, init_from) in starts.items():
-        begin = time.time()
         folds = [
             fine_tuned(examples, fold, run.model_copy(update={"seed": seed}), init_from, name)
             for seed in FLAGS.seed
             for fold in range(NUM_FOLDS)
         ]
-        table[name] = {**summarize(folds), "seconds": round(time.time() - begin)}
+        table[name] = summarize(folds)
     Path(FLAGS.workdir).mkdir(parents=True, exist_ok=True)
-    (Path(FLAGS.workdir) / "folds.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    print(f"{'start':<18}{'accuracy':>10}{'macro-F1':>10}{'lowest':>9}{'highest':>9}   accuracy of the folds")
+    (Path(FLAGS.workdir) / f"folds-agree{FLAGS.agree}.json").write_text(
+        json.dumps(table, indent=2) + "\n", encoding="utf-8"
+    )
+    columns = f"{'accuracy':>10}{'macro-F1':>10}{'lowest':>9}{'highest':>9}{'ECE':>8}{'covered':>9}"
+    print(f"{'start':<18}{columns}   accuracy of the folds")
     for name, row in table.items():
         print(
             f"{name:<18}{row['accuracy']:>10.4f}{row['macro_f1']:>10.4f}"
-            f"{min(row['folds']):>9.4f}{max(row['folds']):>9.4f}   {row['folds']}"
+            f"{min(row['folds']):>9.4f}{max(row['folds']):>9.4f}"
+            f"{row.get('calibration_error', math.nan):>8.4f}{row.get('coverage', math.nan):>9.4f}   {row['folds']}"
         )
 
 
-def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | None, name: str) -> dict[str, float]:
+def read_sentences(run: Run) -> "LabelledTexts":
+    """The sentences that enough annotators agree on."""
+    from kerasllm.data import LabelledTexts
+    from kerasllm.data.formats import read_format
+
+    rows = read_format(f"financial_phrasebank:{FLAGS.agree}={FLAGS.data}", run.data)
+    labels = [run.data.labels.index(row.labels[run.data.label_column]) for row in rows]
+    return LabelledTexts([row.text for row in rows], {"label": labels}, list(range(2, len(rows) + 2)))
+
+
+def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | None, name: str) -> dict[str, Any]:
     """Scores of one fold; the folder of a finished one is read instead."""
     from kerasllm import evaluation, fine_tuning
     from kerasllm.trained import load, score
 
-    workdir = Path(FLAGS.workdir) / name.replace(" ", "_") / f"seed{run.seed}-fold{fold}"
+    workdir = Path(FLAGS.workdir) / name.replace(" ", "_") / f"agree{FLAGS.agree}-seed{run.seed}-fold{fold}"
     scores_file = workdir / "test_scores.json"
     if not scores_file.exists():
+        begin = time.time()
         train, validation, test = split(examples, fold)
         # Random weights stand on the same backbone and vocabulary as the own pretraining.
         run, tokenizer = fine_tuning.starting_point(run, init_from or FLAGS.pretrained, None)
         fine_tuning.fine_tune(run, tokenizer, (train, validation), workdir, init_from)
         trained = load(workdir)
         report = evaluation.judge(trained, test, score(trained, test.texts))["label"]
+        report["seconds"] = time.time() - begin
         scores_file.write_text(json.dumps(report), encoding="utf-8")
         print(f"{name} seed {run.seed} fold {fold}: {report['accuracy']:.4f} {report['macro_f1']:.4f}", flush=True)
-    scores: dict[str, float] = json.loads(scores_file.read_text(encoding="utf-8"))
+    scores: dict[str, Any] = json.loads(scores_file.read_text(encoding="utf-8"))
     return scores
 
 
-def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, float]:
+def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, Any]:
     """Scores of one fold for the baseline, which needs no validation part and learns from it too."""
     from benchmarks.baselines import naive_bayes as baseline
     from kerasllm import metrics
@@ -115,9 +134,18 @@ def split(examples: "LabelledTexts", fold: int) -> tuple["LabelledTexts", "Label
     )
 
 
-def summarize(folds: list[dict[str, float]]) -> dict[str, Any]:
-    """Means over the folds."""
+def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the folds; of a fine-tuned model also of its calibration error and of its sets' coverage."""
+    fitted = {}
+    if "calibration" in folds[0]:
+        fitted = {
+            "calibration_error": sum(one["calibration"]["error_after"] for one in folds) / len(folds),
+            "error_before": sum(one["calibration"]["error_before"] for one in folds) / len(folds),
+            "coverage": sum(one["conformal"]["coverage"] for one in folds) / len(folds),
+            "seconds": round(sum(one["seconds"] for one in folds)),
+        }
     return {
+        **fitted,
         "accuracy": sum(one["accuracy"] for one in folds) / len(folds),
         "macro_f1": sum(one["macro_f1"] for one in folds) / len(folds),
         "folds": [round(one["accuracy"], 4) for one in folds],
