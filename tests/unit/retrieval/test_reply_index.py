@@ -86,7 +86,7 @@ class Searcher(tf.Module):
         return self.index.search(text, 3)
 
 
-@pytest.mark.parametrize("fusion", ["dense", "weighted", "reciprocal_rank"])
+@pytest.mark.parametrize("fusion", ["dense", "reciprocal_rank"])
 def test_an_exported_index_answers_as_in_the_process_and_stores_its_weights_once(encoder, replies, fusion, tmp_path):
     index = retrieval.ReplyIndex(encoder, replies, fusion=fusion)
     module = Searcher(index)
