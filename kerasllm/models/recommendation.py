@@ -65,7 +65,8 @@ class Recommender(keras.Model):
         self.num_trained = num_trained
         self.tables = {key: tf.Variable(tables[key], trainable=False, name=key) for key in TABLES}
         width, policy = self.options.hidden_dim, self.dtype_policy
-        self.text_projection = Projection(width, name="text_projection", dtype=policy)
+        small = initializer_for(self.options)  # the untrained sequence must not drown the affinities
+        self.text_projection = Projection(width, initializer=small, name="text_projection", dtype=policy)
         self.blocks = [
             TransformerBlock(self.options, index, name=f"block_{index}", dtype=policy)
             for index in range(self.options.num_layers)
