@@ -14,7 +14,7 @@ def scores(liked: np.ndarray, num_neighbours: int = 50, shrinkage: float = 10.0)
     liked = liked.astype(np.float32)
     together = liked.T @ liked
     lengths = np.sqrt(np.diag(together))
-    cosine = together / (np.outer(lengths, lengths) + shrinkage)
+    cosine = together / np.maximum(np.outer(lengths, lengths) + shrinkage, 1e-9)
     np.fill_diagonal(cosine, 0)
     least = np.sort(cosine, axis=0)[-min(num_neighbours, len(cosine))]
     return np.asarray(liked @ np.where(cosine >= least, cosine, 0), np.float32)
