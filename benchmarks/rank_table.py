@@ -8,6 +8,7 @@ from absl import flags
 
 from apps.flags import define_machine_flags
 from kerasllm.config import Run, load_run, part_of
+from kerasllm.errors import TrainingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,9 @@ def tuned(part: str, train: "QueryPassages", validation: "QueryPassages") -> Any
 
     run, tokenizer = starting_point(run_of(part), FLAGS.init_from, None)
     workdir = Path(FLAGS.workdir) / f"{part}-seed{run.seed}"
-    retrieval.tune(run, tokenizer, (train, validation), workdir, FLAGS.init_from, FLAGS.num_devices)
+    results = retrieval.tune(run, tokenizer, (train, validation), workdir, FLAGS.init_from, FLAGS.num_devices)
+    if results["stopped"]:  # a model that is half trained is none to report
+        raise TrainingError(f"{workdir}: stopped by a signal at step {results['step']}. Start again to go on there.")
     return load(workdir)
 
 
