@@ -35,7 +35,14 @@ FEATURES = (
     "num_events",
     "text_quality",  # what the text alone says of how well an item is liked
 )
-FIRST_WEIGHTS = {"sequence": 1.0, "liked_together": 0.5, "seen_together": 0.5, "text": 1.0, "prior": 0.5}
+FIRST_WEIGHTS = {
+    "sequence": 1.0,
+    "liked_together": 0.5,
+    "seen_together": 0.5,
+    "text": 1.0,
+    "categories": 1.0,
+    "prior": 0.5,
+}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
