@@ -159,7 +159,8 @@ def fit(assembled: Assembled, pairs: Sequence[Pair]) -> Confidence:
     temperature = decisions.fit_temperature(logits[found], labels[found])
     first = logits.argmax(axis=1)
     rows = np.arange(len(asked))
-    probabilities = decisions.softmax(logits / temperature)[rows, first]
+    agreement = np.minimum(np.exp(best.intent_share * scored["intent"]), 1.0)
+    probabilities = (agreement * decisions.softmax(logits / temperature))[rows, first]
     right, similarity = is_right[rows, first], scored["similarity"][rows, first]
     answer_from = decisions.threshold_for_precision(probabilities, right, precision)
     lowest = decisions.threshold_for_rejection(similarity[right], LOWEST_SHARE) if right.any() else -1.0

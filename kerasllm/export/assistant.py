@@ -107,7 +107,8 @@ class Ranker(tf.Module):
         """Candidates, best first: replies, entries [B, K] int32; probabilities and similarity [B, K] float32."""
         found = self.scored(queries, intent_probabilities)
         logits = mixed_logits(found, confidence)
-        probabilities = tf.nn.softmax(logits / confidence.temperature)
+        agreement = tf.minimum(tf.exp(confidence.intent_share * found["intent"]), 1.0)  # no candidate may fit at all
+        probabilities = agreement * tf.nn.softmax(logits / confidence.temperature)
         order = tf.argsort(probabilities, axis=1, direction="DESCENDING", stable=True)
         kept = {name: found[name] for name in ("replies", "entries", "similarity")}
         columns = {**kept, "probabilities": probabilities}

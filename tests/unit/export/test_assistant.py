@@ -105,6 +105,15 @@ def test_an_unsure_or_foreign_question_goes_to_a_person_in_its_language(ask):
     assert ask("are you open in this weather")["reason"] == b"the question is out of scope"
 
 
+def test_a_reply_that_was_never_given_to_the_intent_is_not_sure_even_without_a_rival():
+    never = np.array([[1, 0], [1, 0], [1, 0]], np.float32)
+    ranker = Ranker(WordIndex(REPLIES, WORDS), None, 3, never)
+    certain = tf.constant([[0.0, 1.0], [1.0, 0.0]])
+    ranked = ranker.ranked(tf.constant(["open", "open"]), certain, Confidence(intent_share=1.0))
+    # All three candidates disagree in the first row: 0.001 of the softmax's 1.0.
+    np.testing.assert_allclose(ranked["probabilities"][:, 0], [0.001, 1.0], atol=1e-5)
+
+
 def test_the_shares_of_the_stages_are_weights_of_log_probabilities():
     found = {
         "search": tf.constant([[np.log(3.0), 0.0]], tf.float32),
