@@ -1,7 +1,7 @@
 """How much does pretraining help sentiment? Five folds: MiniLM, own pretraining, random weights, naive Bayes.
 
     python -m benchmarks.sentiment_folds --data DIR/financial_phrasebank/phrasebank.tsv --minilm FOLDER \
-        --pretrained runs/bert_small --workdir runs/folds
+        --tweets runs/tweets --pretrained runs/bert_small --workdir runs/folds
 
 With `--agree 100` only the sentences that all annotators agree on count. Rows are dealt to folds by a hash of their
 text, so equal texts share one. Of a fold's training rows a tenth, again by the hash, is the validation part that
@@ -33,6 +33,7 @@ def define_flags() -> None:
     define_machine_flags()
     flags.DEFINE_string("data", None, "phrasebank.tsv with columns sentence and label.", required=True)
     flags.DEFINE_string("minilm", None, "Folder that scripts/get_minilm printed; without it, left out.")
+    flags.DEFINE_string("tweets", None, "Workdir of MiniLM tuned on twitter_fin_sentiment first; without it, left out.")
     flags.DEFINE_string("pretrained", None, "Workdir of apps.pretrain.train; without it, left out.")
     flags.DEFINE_string("workdir", None, "Folder for the runs; finished folds are not computed again.", required=True)
     flags.DEFINE_enum("agree", "50", ["50", "66", "75", "100"], "Least share of annotators that agree, in percent.")
@@ -51,6 +52,8 @@ def main() -> None:
     starts: dict[str, tuple[Run, str | None]] = {}
     if FLAGS.minilm:
         starts["from MiniLM"] = minilm_run, FLAGS.minilm
+    if FLAGS.tweets:
+        starts["MiniLM, then tweets"] = minilm_run, FLAGS.tweets
     if FLAGS.pretrained:
         starts["own pretraining"] = own_run, FLAGS.pretrained
         starts["random weights"] = own_run, None
@@ -67,10 +70,10 @@ def main() -> None:
         json.dumps(table, indent=2) + "\n", encoding="utf-8"
     )
     columns = f"{'accuracy':>10}{'macro-F1':>10}{'lowest':>9}{'highest':>9}{'ECE':>8}{'covered':>9}"
-    print(f"{'start':<18}{columns}   accuracy of the folds")
+    print(f"{'start':<20}{columns}   accuracy of the folds")
     for name, row in table.items():
         print(
-            f"{name:<18}{row['accuracy']:>10.4f}{row['macro_f1']:>10.4f}"
+            f"{name:<20}{row['accuracy']:>10.4f}{row['macro_f1']:>10.4f}"
             f"{min(row['folds']):>9.4f}{max(row['folds']):>9.4f}"
             f"{row.get('calibration_error', math.nan):>8.4f}{row.get('coverage', math.nan):>9.4f}   {row['folds']}"
         )
@@ -91,7 +94,7 @@ def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | 
     from kerasllm import evaluation, fine_tuning
     from kerasllm.trained import load, score
 
-    workdir = Path(FLAGS.workdir) / name.replace(" ", "_") / f"agree{FLAGS.agree}-seed{run.seed}-fold{fold}"
+    workdir = Path(FLAGS.workdir) / name.replace(" ", "_").replace(",", "") / f"agree{FLAGS.agree}-seed{run.seed}-fold{fold}"
     scores_file = workdir / "test_scores.json"
     if not scores_file.exists():
         begin = time.time()
