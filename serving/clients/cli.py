@@ -8,25 +8,33 @@ import sys
 import unicodedata
 from typing import Any
 
+import numpy as np
 from absl import app, flags
 
-from kerasllm.errors import KerasLLMError
+from kerasllm.errors import InvalidRequest, KerasLLMError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("server", "127.0.0.1:8500", "HOST:PORT of the gRPC server.")
-flags.DEFINE_string("model", "default", "Name of the model on the server.")
-flags.DEFINE_integer("version", None, "Version of the model; the newest one by default.")
-flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
-flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
-flags.DEFINE_bool("json", False, "One JSON object a line instead of columns.")
-flags.DEFINE_bool("metadata", False, "Print the model's signatures and end.")
-flags.DEFINE_bool("status", False, "Print the states of the model's versions and end.")
+
+
+def define_flags() -> None:
+    """Says who is asked, and for what."""
+    flags.DEFINE_string("server", "127.0.0.1:8500", "HOST:PORT of the gRPC server.")
+    flags.DEFINE_string("model", "default", "Name of the model on the server.")
+    flags.DEFINE_integer("version", None, "Version of the model; the newest one by default.")
+    flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
+    flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
+    flags.DEFINE_bool("json", False, "One JSON object a line instead of columns.")
+    flags.DEFINE_string("inputs", None, 'JSON of a signature\'s inputs instead of texts: {"history": ["i1,i2"]}.')
+    flags.DEFINE_string("signature", "serving_default", "The signature that --inputs is for.")
+    flags.DEFINE_bool("metadata", False, "Print the model's signatures and end.")
+    flags.DEFINE_bool("status", False, "Print the states of the model's versions and end.")
 
 
 def ask(texts: list[str]) -> None:
     """Prints what the flags ask for.
 
     Raises:
+      InvalidRequest: --inputs is not a JSON object of lists.
       ServingError: as PredictClient does.
     """
     from serving.clients.client import PredictClient
@@ -37,12 +45,32 @@ def ask(texts: list[str]) -> None:
         elif FLAGS.status:
             for found in client.status():
                 print(f"{found.version:>6}  {found.state:<9}  {found.error}".rstrip())
+        elif FLAGS.inputs is not None:
+            outputs = client.predict(_inputs(FLAGS.inputs), FLAGS.signature)
+            print(json.dumps({name: _plain(array) for name, array in outputs.items()}, indent=1, ensure_ascii=False))
         else:
             texts = texts or [line.rstrip("\n") for line in sys.stdin]
             for start in range(0, len(texts), FLAGS.batch):
                 batch = texts[start : start + FLAGS.batch]
                 for text, answer in zip(batch, client.classify(batch), strict=True):
                     print(_line(text, answer))
+
+
+def _inputs(given: str) -> dict[str, list[Any]]:
+    try:
+        inputs = json.loads(given)
+    except ValueError as error:
+        raise InvalidRequest(f"--inputs is not JSON ({error}). Give an object of lists by input name.") from None
+    if not isinstance(inputs, dict) or not all(isinstance(value, list) for value in inputs.values()):
+        raise InvalidRequest('--inputs must be an object of lists by input name, such as {"text": ["a", "b"]}.')
+    return inputs
+
+
+def _plain(array: np.ndarray) -> Any:
+    """An array as lists; strings come as bytes."""
+    if array.dtype != object:
+        return array.tolist()
+    return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
 
 
 def _line(text: str, answer: dict[str, Any]) -> str:
@@ -72,4 +100,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -149,6 +149,18 @@ def test_the_command_line_prints_a_label_and_probabilities_for_each_text(address
     np.testing.assert_allclose(answers[2]["probabilities"], expected[2], atol=1e-5)
 
 
+def test_the_command_line_calls_any_signature_with_inputs_of_its_own(address, expected):
+    command = [sys.executable, "-m", "serving.clients.cli", f"--server={address}", "--model=sentiment"]
+    asked = ["--signature=serving_default", f"--inputs={json.dumps({'text': TEXTS[:2]})}"]
+    shown = subprocess.run([*command, *asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    answer = json.loads(shown.stdout)
+    assert answer["label"] == [LABELS[row.argmax()] for row in expected[:2]]
+    np.testing.assert_allclose(answer["probabilities"], expected[:2], atol=1e-5)
+    refused = subprocess.run([*command, '--inputs={"text": "one"}'], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: --inputs must be an object of lists by input name")
+
+
 def _export(*flags):
     command = [sys.executable, "-m", "serving.export", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
