@@ -7,14 +7,14 @@
 benchmarks/alert_stream.py makes the stream. Each distinct text is labelled once, by a workdir's model, by a server, or
 by a simulated classifier that is wrong as often as it is told (--simulate 0.85). A surge counts as found if an alert of
 its topic is raised between its start and its end by the clock of arrival; an alert whose window touches no surge of its
-topic is false. The fixed threshold looks at the same windows, and is the best one on the tuning seeds, by surges found
-less false alerts.
+topic is false. The fixed threshold has the window length and the threshold that are best on the tuning seeds, by surges
+found less false alerts.
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,12 @@ from kerasllm.errors import ConfigError
 
 if TYPE_CHECKING:
     from apps.financial_sentiment.monitoring.detector import DetectorSettings
-    from apps.financial_sentiment.monitoring.windows import Mood
 
 FLAGS = flags.FLAGS
 NAMES = ("positive", "neutral", "negative")
-LATENESS_S = 120.0
+LATENESS_S = 60.0
+WINDOWS_OF_THRESHOLD = (20, 30, 40, 50, 60, 75)  # minutes that are tried
+# S slots of the stream
 
 
 def define_flags() -> None:
@@ -58,28 +59,26 @@ def main() -> None:
 
     settings = detector_settings(FLAGS.detector)
     pool = _pool()
-    is_negative = _labelled_negative(pool)
-    true = [label == "negative" for label in pool.labels]
-    hits = sum(a and b for a, b in zip(is_negative, true, strict=True))
-    print(
-        f"{len(true):,} texts, {sum(true):,} negative; the model finds {hits / max(1, sum(true)):.3f} of these, "
-        f"and calls {(sum(is_negative) - hits) / max(1, len(true) - sum(true)):.3f} of the others negative"
-    )
-    tuning = [replay(pool, is_negative, int(seed), settings) for seed in FLAGS.tuning_seeds]
-    threshold, best = best_threshold(tuning, settings)
+    probabilities = _probabilities(pool)
+    describe(pool, probabilities)
+    tuning = [replay(pool, probabilities, int(seed), settings) for seed in FLAGS.tuning_seeds]
+    fixed = best_threshold(tuning, settings)
+    name = f"{fixed[1]:.2f} in {fixed[0]} minutes"
     table = {
         "detector, tuning seeds": mean([judge_replay(one, one.alerts) for one in tuning]),
-        f"fixed threshold {threshold:.2f}, tuning seeds": best,
+        f"{name}, tuning seeds": mean([judge_replay(one, fixed_threshold(one, *fixed, settings)) for one in tuning]),
     }
     if not FLAGS.tune_only:
-        final = replay(pool, is_negative, FLAGS.seed, settings)
+        final = replay(pool, probabilities, FLAGS.seed, settings)
+        tuning.append(final)
         table[f"detector, seed {FLAGS.seed}"] = judge_replay(final, final.alerts)
-        alerts = fixed_threshold(final.moods, threshold, settings)
-        table[f"fixed threshold {threshold:.2f}, seed {FLAGS.seed}"] = judge_replay(final, alerts)
+        table[f"{name}, seed {FLAGS.seed}"] = judge_replay(final, fixed_threshold(final, *fixed, settings))
     print(f"{'':<40}{'found':>8}{'late':>8}{'missed':>8}{'false':>8}{'minutes to the alert':>24}")
     for name, row in table.items():
         numbers = f"{row['found']:>8.3g}{row['late']:>8.3g}{row['missed']:>8.3g}{row['false']:>8.3g}"
         print(f"{name:<40}{numbers}{row['minutes']:>24.1f}")
+    events, seconds = (sum(getattr(one, name) for one in tuning) for name in ("events", "seconds"))
+    print(f"{events / seconds:,.0f} events/s through the windows and the detector")
     if FLAGS.output:
         content = {"detector": settings.model_dump(), "table": table}
         Path(FLAGS.output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -105,49 +104,82 @@ class Alert:
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """What came of one seed; each mood with the moment of arrival at which it was known."""
+    """What came of one seed.
+
+    Attributes:
+      counts: topic -> [S, 2] texts and negative ones of each slot, of what was not late and no copy.
+      closed: [S] when each slot was closed, by the clock of arrival.
+      start: of the first slot.
+    """
 
     surges: list[Surge]
-    moods: "list[tuple[float, Mood]]"
     alerts: list[Alert]
+    counts: dict[str, np.ndarray]
+    closed: np.ndarray
+    start: float
+    events: int
     seconds: float
 
 
-def replay(pool: Pool, is_negative: Sequence[bool], seed: int, settings: "DetectorSettings") -> Replay:
-    """Plays a seed's stream through the monitor's windows."""
+def describe(pool: Pool, probabilities: np.ndarray) -> None:
+    """Prints how good the model is at telling negative texts from others."""
+    is_negative = np.array([label == "negative" for label in pool.labels])
+    found = probabilities.argmax(axis=1) == 0
+    print(
+        f"{len(found):,} texts, {is_negative.sum():,} negative; the model finds {found[is_negative].mean():.3f} of"
+        f" these, and calls {found[~is_negative].mean():.3f} of the others negative"
+    )
+
+
+def replay(pool: Pool, probabilities: np.ndarray, seed: int, settings: "DetectorSettings") -> Replay:
+    """Plays a seed's stream through the monitor's windows.
+
+    Args:
+      pool: of texts.
+      probabilities: [N, C] of their labels; negative is the first column.
+      seed: of the stream.
+      settings: of the detector.
+    """
     from apps.financial_sentiment.monitoring.events import Event
     from apps.financial_sentiment.monitoring.windows import Windows
 
     rows = {name: [row for row, label in enumerate(pool.labels) if label == name] for name in NAMES}
     stream, surges = make_stream(rows, seed)
     windows = Windows(settings, LATENESS_S, 3600.0)
-    moods: list[tuple[float, Mood]] = []
+    negative, is_negative = probabilities[:, 0].tolist(), (probabilities.argmax(axis=1) == 0).tolist()
+    step, first = settings.step_s, min(arrival.time for arrival in stream) // settings.step_s
+    num_slots = int(max(arrival.time for arrival in stream) // step - first) + 1
+    counts = {arrival.topic: np.zeros([num_slots, 2], int) for arrival in stream}
+    closed, num_closed, alerts = np.full(num_slots, np.inf), 0, []
     begin = time.perf_counter()
     for arrival in stream:
         event = Event(arrival.time, pool.texts[arrival.row], arrival.topic, arrival.id)
-        if windows.refusal(event) is None:
-            negative = 1.0 if is_negative[arrival.row] else None
-            moods += [(arrival.arrives, mood) for mood in windows.add(event, arrival.topic, negative)]
+        if windows.refusal(event) is not None:
+            continue
+        found = windows.add(event, arrival.topic, negative[arrival.row], is_negative[arrival.row])
+        moods = [mood for mood in found if mood.alert is not None]
+        alerts += [Alert(mood.topic, arrival.arrives, mood.end - mood.verdict.slots * step, mood.end) for mood in moods]
+        counts[arrival.topic][int(arrival.time // step - first)] += 1, is_negative[arrival.row]
+        past = max(num_closed, int(windows.watermark // step - first))
+        closed[num_closed:past], num_closed = arrival.arrives, past
     seconds = time.perf_counter() - begin
-    window_s = settings.window_slots * settings.step_s
-    alerts = [
-        Alert(mood.topic, raised, mood.end - window_s, mood.end) for raised, mood in moods if mood.alert is not None
-    ]
-    return Replay(surges, moods, alerts, seconds)
+    return Replay(surges, alerts, counts, closed, first * step, len(stream), seconds)
 
 
-def fixed_threshold(
-    moods: "Iterable[tuple[float, Mood]]", threshold: float, settings: "DetectorSettings"
-) -> list[Alert]:
-    """The alerts of a threshold on the share of the same windows, with the same support and cool-down."""
+def fixed_threshold(replayed: Replay, minutes: int, threshold: float, settings: "DetectorSettings") -> list[Alert]:
+    """The alerts of a threshold on the share of a window, with the detector's support and cool-down."""
     alerts: list[Alert] = []
-    quiet_until: dict[str, float] = {}
-    window_s = settings.window_slots * settings.step_s
-    for raised, mood in moods:
-        is_loud = mood.verdict.texts >= settings.min_support and mood.verdict.share >= threshold
-        if is_loud and mood.end >= quiet_until.get(mood.topic, 0.0):
-            quiet_until[mood.topic] = mood.end + settings.cooldown_s
-            alerts.append(Alert(mood.topic, raised, mood.end - window_s, mood.end))
+    step, window = settings.step_s, max(1, round(60 * minutes / settings.step_s))
+    for topic, counts in replayed.counts.items():
+        sums = np.cumsum(counts, axis=0)
+        sums[window:] -= sums[:-window].copy()
+        texts, negative = sums.T
+        quiet_until = 0.0
+        for slot in np.flatnonzero((texts >= settings.min_support) & (negative >= threshold * texts)):
+            end = replayed.start + float(slot + 1) * step
+            if end >= quiet_until and np.isfinite(replayed.closed[slot]):
+                quiet_until = end + settings.cooldown_s
+                alerts.append(Alert(topic, float(replayed.closed[slot]), end - window * step, end))
     return alerts
 
 
@@ -177,14 +209,14 @@ def touches(alert: Alert, surge: Surge) -> bool:
     return alert.topic == surge.topic and alert.start < surge.end and alert.end > surge.start
 
 
-def best_threshold(replays: Sequence[Replay], settings: "DetectorSettings") -> tuple[float, dict[str, float]]:
-    """The threshold with the most surges found less false alerts, and what it reaches."""
-    tried = {}
-    for percent in range(15, 71):
-        rows = [judge_replay(one, fixed_threshold(one.moods, percent / 100, settings)) for one in replays]
-        tried[percent / 100] = mean(rows)
-    best = max(tried, key=lambda threshold: tried[threshold]["found"] - tried[threshold]["false"])
-    return best, tried[best]
+def best_threshold(replays: Sequence[Replay], settings: "DetectorSettings") -> tuple[int, float]:
+    """Window (minutes) and threshold with the most surges found less false alerts."""
+
+    def gain(fixed: tuple[int, float]) -> float:
+        row = mean([judge_replay(one, fixed_threshold(one, *fixed, settings)) for one in replays])
+        return row["found"] - row["false"]
+
+    return max(((minutes, percent / 100) for minutes in WINDOWS_OF_THRESHOLD for percent in range(20, 61)), key=gain)
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -213,13 +245,13 @@ def _pool() -> Pool:
     return Pool(rows.texts, [NAMES[label] for label in labels])
 
 
-def _labelled_negative(pool: Pool) -> list[bool]:
-    """Whether the model calls each text negative."""
+def _probabilities(pool: Pool) -> np.ndarray:
+    """[N, C] of each text: negative, then all else that the model may call it; the largest is its label."""
     if FLAGS.simulate is not None:
         random = np.random.default_rng(0)
         wrong = random.integers(1, len(NAMES), len(pool.labels)) * (random.random(len(pool.labels)) >= FLAGS.simulate)
         found = (np.array([NAMES.index(label) for label in pool.labels]) + wrong) % len(NAMES)
-        return [NAMES[label] == "negative" for label in found]
+        return np.eye(len(NAMES))[found][:, ::-1]
     if FLAGS.server is not None:
         return _asked(pool.texts)
     from kerasllm.trained import classify, load
@@ -227,11 +259,12 @@ def _labelled_negative(pool: Pool) -> list[bool]:
     trained = load(FLAGS.workdir)
     heads = trained.run.data.label_heads()
     head = "sentiment" if "sentiment" in heads else next(iter(heads))
-    best = classify(trained, pool.texts)[head].argmax(axis=-1)
-    return [heads[head].labels[index] == "negative" for index in best]
+    column = heads[head].labels.index("negative")
+    probabilities = classify(trained, pool.texts)[head]
+    return np.concatenate([probabilities[:, [column]], np.delete(probabilities, column, axis=1)], axis=1)
 
 
-def _asked(texts: list[str]) -> list[bool]:
+def _asked(texts: list[str]) -> np.ndarray:
     import threading
 
     from apps.financial_sentiment.monitoring.scoring import Score, Scorer
@@ -240,7 +273,11 @@ def _asked(texts: list[str]) -> list[bool]:
     with PredictClient(FLAGS.server, FLAGS.model, 60.0) as client:
         scorer = Scorer(client, "negative", threading.Event())
         scores = [score for start in range(0, len(texts), 64) for score in scorer.score(texts[start : start + 64])]
-    return [isinstance(score, Score) and score.negative is not None for score in scores]
+    rows = np.zeros([len(texts), 2])
+    for row, score in zip(rows, scores, strict=True):
+        if isinstance(score, Score):  # a text that the server refuses is not negative
+            row[:] = score.negative, 0.0 if score.is_negative else 1.0
+    return rows
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ def define_flags() -> None:
     flags.DEFINE_float("deadline_s", 30.0, "Seconds that one call may take.", lower_bound=0)
     flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
     flags.DEFINE_float("commit_s", 1.0, "Seconds between two saves of the state, at least.", lower_bound=0)
-    flags.DEFINE_float("lateness_s", 120.0, "Seconds that a text may come in late and still count.", lower_bound=0)
+    flags.DEFINE_float("lateness_s", 60.0, "Seconds that a text may come in late and still count.", lower_bound=0)
     flags.DEFINE_float("dedupe_s", 3600.0, "Seconds before the watermark that copies are known for.", lower_bound=0)
-    flags.DEFINE_multi_string("detector", [], "Setting of the detector, NAME=VALUE, such as window_s=2700.")
+    flags.DEFINE_float("ahead_s", 86_400.0, "Refuse a text so far ahead of all others that is alone with that.", 1.0)
+    flags.DEFINE_multi_string("detector", [], "Setting of the detector, NAME=VALUE, such as evidence=7.")
 
 
 def main() -> None:
@@ -59,10 +60,8 @@ def main() -> None:
     detector = detector_settings(FLAGS.detector)
     settings = {"lateness_s": FLAGS.lateness_s, "negative_label": FLAGS.negative_label, **detector.model_dump()}
     journal = Journal(FLAGS.workdir, settings)
-    windows, positions = (
-        Windows(detector, FLAGS.lateness_s, FLAGS.dedupe_s, _mask if FLAGS.mask_personal_data else str),
-        {},
-    )
+    mask = _mask if FLAGS.mask_personal_data else str
+    windows, positions = Windows(detector, FLAGS.lateness_s, FLAGS.dedupe_s, mask, FLAGS.ahead_s), {}
     if journal.state is not None:
         windows.restore(journal.state["windows"])
         positions = journal.state["positions"]

@@ -217,7 +217,7 @@ def test_an_absent_server_is_waited_for_and_nothing_is_lost(tmp_path):
     assert "nothing is lost" in process.stderr.readline()
     with Server(port) as server:
         assert "240 counted" in finish(process)
-        assert len(set(server.texts)) == 240
+        assert len({text for text in server.texts if text.startswith(("rail", "steel"))}) == 240
 
 
 def test_a_model_with_a_topic_head_gives_topics_to_texts_without(tmp_path):
@@ -307,7 +307,7 @@ def test_standard_input_is_read_to_its_end_and_the_spool_is_emptied(tmp_path):
         (["--input=nowhere.jsonl"], "nowhere.jsonl: no such file or folder"),
         (["--input=setup.cfg"], "setup.cfg: unknown ending '.cfg'"),
         (["--input=-", "--detector=window=3"], "--detector window=3: expected NAME=VALUE with a NAME of step_s"),
-        (["--input=-", "--detector=p_value=3"], "--detector p_value=3: Input should be less than 1"),
+        (["--input=-", "--detector=ratio=1"], "--detector ratio=1: Input should be greater than 1"),
     ],
 )
 def test_wrong_flags_end_in_one_clear_line(flags, message, tmp_path):

@@ -59,6 +59,6 @@ def _text_value(tag: str, text: str) -> Any:
 def _as_markdown(alert: dict[str, Any]) -> str:
     head = (
         f"**{alert['window_start']} to {alert['window_end']}**: {alert['negative']} of {alert['texts']} texts negative,"
-        f" {alert['share']:.0%} where {alert['expected_share']:.0%} were expected (p = {alert['p_value']:.1g})\n\n"
+        f" {alert['share']:.0%} where {alert['expected_share']:.0%} were expected ({alert['evidence']:.1f} nats)\n\n"
     )
     return head + "\n".join(f"- {html.escape(cause['text'])} ({cause['probability']:.2f})" for cause in alert["causes"])

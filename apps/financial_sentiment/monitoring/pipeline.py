@@ -140,12 +140,14 @@ class Pipeline:
         refusal = self.windows.refusal(event)
         if isinstance(score, str):
             self._reject(line, score)
+        elif refusal == "ahead":
+            self._reject(line, f"more than {self.windows.ahead_s:g} s after all others, alone with that")
         elif refusal is not None:
             self._pending.counts[refusal] += 1
         else:
             self._pending.counts["counted"] += 1
             topic = event.topic or score.topic or WITHOUT_TOPIC
-            self._take(self.windows.add(event, topic, score.negative))
+            self._take(self.windows.add(event, topic, score.negative, score.is_negative))
 
     def _reject(self, line: Line, reason: str) -> None:
         self._pending.counts["rejected"] += 1

@@ -14,6 +14,15 @@ from serving.clients import PredictClient
 
 LOG = logging.getLogger("kerasllm.monitor")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
+# Answers do not name the columns of their probabilities. Of these texts some model calls one negative; its highest
+# probability shows the column.
+PLAINLY_NEGATIVE = (
+    "Operating profit fell sharply and the company reported a heavy loss.",
+    "Shares plunge after a profit warning; the firm will cut 500 jobs.",
+    "negative",
+    "公司净利润大幅下降，出现严重亏损。",
+    "loss",
+)
 _Answer = TypeVar("_Answer")
 
 
@@ -23,9 +32,10 @@ class Stopped(Exception):  # noqa: N818  not an error
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the model says of a text; `negative` is the probability where negative is its label, else None."""
+    """What the model says of a text: how probable it is negative, whether that is its label, and its topic."""
 
-    negative: float | None
+    negative: float
+    is_negative: bool
     topic: str | None
 
 
@@ -54,6 +64,7 @@ class Scorer:
         self._client, self._negative = client, negative_label.encode()
         self._stop, self._on_retry = stop, on_retry
         self._prefix: str | None = None
+        self._column: int | None = None  # of negative; None: told by the label alone
 
     def score(self, texts: Sequence[str]) -> list[Score | str]:
         """A score for each text; the server's reason for a text that it refuses."""
@@ -61,6 +72,7 @@ class Scorer:
             return []
         if self._prefix is None:
             self._prefix = self._find_head()
+            self._column = self._find_column()
         try:
             return list(self._scores(self._patiently(lambda: self._client.predict({"text": list(texts)}))))
         except InvalidRequest as error:
@@ -83,12 +95,22 @@ class Scorer:
             f" answers {sorted(signature['outputs'])}; needed are text, and label and probabilities (or sentiment_...)."
         )
 
+    def _find_column(self) -> int | None:
+        outputs = self._patiently(lambda: self._client.predict({"text": list(PLAINLY_NEGATIVE)}))
+        rows = np.flatnonzero(outputs[f"{self._prefix}label"] == self._negative)
+        if len(rows):
+            return int(outputs[f"{self._prefix}probabilities"][rows[0]].argmax())
+        LOG.warning("%s calls no plainly negative text %s.", self._client.model_name, self._negative.decode())
+        return None
+
     def _scores(self, outputs: dict[str, np.ndarray]) -> Any:
         labels, probabilities = outputs[f"{self._prefix}label"], outputs[f"{self._prefix}probabilities"]
         topics = outputs.get("topic_label")
         for row, label in enumerate(labels):
-            negative = float(probabilities[row].max()) if label == self._negative else None
-            yield Score(negative, None if topics is None else topics[row].decode("utf-8", "replace"))
+            is_negative = bool(label == self._negative)
+            column = self._column if self._column is not None else int(probabilities[row].argmax())
+            negative = float(probabilities[row, column]) if is_negative or self._column is not None else 0.0
+            yield Score(negative, is_negative, None if topics is None else topics[row].decode("utf-8", "replace"))
 
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         """Tries until the server answers, waiting longer each time, up to 15 s."""

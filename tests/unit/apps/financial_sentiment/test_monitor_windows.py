@@ -11,7 +11,7 @@ from apps.financial_sentiment.monitoring.windows import Windows
 
 NOW = 1_800_000_000.0
 HOUR = 3600
-SETTINGS = DetectorSettings(step_s=600, window_s=3600, history_days=2, min_history=60, cooldown_s=2 * HOUR)
+SETTINGS = DetectorSettings(step_s=600, window_s=3600, history_days=2, min_history=60, cooldown_s=2 * HOUR, mood_s=600)
 
 
 def event(time, key=None, text="a text"):
@@ -28,22 +28,22 @@ def play(found, hours, bad_hours=(), start_hour=0):
     for minute in range(start_hour * 60, (start_hour + hours) * 60):
         is_bad = minute % 4 > 0 if minute // 60 in bad_hours else minute % 10 == 0
         one = event(1_000_000 * 600 + 60 * minute, text=f"text {minute}")
-        moods += found.add(one, "banks", 0.9 if is_bad else None)
+        moods += found.add(one, "banks", 0.9 if is_bad else 0.05, is_bad)
     return [mood.alert for mood in moods if mood.alert is not None]
 
 
 def test_a_slot_closes_when_the_watermark_has_passed_its_end():
     found = windows(lateness_s=60.0)
-    assert found.add(event(1200), "banks", 0.9) == []
-    assert found.add(event(1859), "banks", None) == []
-    (mood,) = found.add(event(1860), "banks", None)  # 1860 - 60 = 1800
+    assert found.add(event(1200), "banks", 0.9, True) == []
+    assert found.add(event(1859), "banks", 0.1, False) == []
+    (mood,) = found.add(event(1860), "banks", 0.1, False)  # 1860 - 60 = 1800
     assert (mood.topic, mood.end, mood.verdict.texts, mood.verdict.negative) == ("banks", 1800.0, 1, 1)
 
 
 def test_late_texts_and_copies_are_refused_and_texts_out_of_order_are_not():
     found = windows()
-    found.add(event(1200, "a"), "banks", None)
-    found.add(event(2000, "b"), "banks", None)  # closes up to 1800
+    found.add(event(1200, "a"), "banks", 0.1, False)
+    found.add(event(2000, "b"), "banks", 0.1, False)  # closes up to 1800
     assert found.refusal(event(1799, "c")) == "late"
     assert found.refusal(event(1800, "d")) is None
     assert found.refusal(event(2000, "b")) == "duplicate"
@@ -52,8 +52,8 @@ def test_late_texts_and_copies_are_refused_and_texts_out_of_order_are_not():
 
 def test_what_a_copy_is_known_by_is_forgotten_with_time():
     found = windows(dedupe_s=600.0)
-    found.add(event(1200, "a"), "banks", None)
-    found.add(event(9000, "b"), "banks", None)
+    found.add(event(1200, "a"), "banks", 0.1, False)
+    found.add(event(9000, "b"), "banks", 0.1, False)
     assert found.refusal(event(9100, "a")) is None
     assert len(found.to_json()["seen"]) == 1
 
@@ -62,8 +62,9 @@ def test_a_surge_raises_one_alert_per_cool_down_and_names_its_window():
     alerts = play(windows(), 12, bad_hours=(8,))
     (alert,) = alerts
     assert alert["topic"] == "banks"
-    assert alert["id"] == f"banks@{alert['window_start']}"
-    assert alert["texts"] == 60
+    assert alert["id"] == f"banks@{alert['window_end']}"
+    assert alert["window_start"] >= in_words(600_000_000 + 7 * HOUR)
+    assert 10 * alert["negative"] >= 5 * alert["texts"] >= 100
     assert alert["share"] > 2 * alert["expected_share"]
     assert alert["causes"][0]["text"].startswith("text ")
 
@@ -103,7 +104,7 @@ def test_the_order_within_the_lateness_does_not_change_an_alert():
         found, moods = windows(lateness_s=600.0), []
         for time in order:
             is_bad = time // HOUR == 8 or time % 600 == 0
-            moods += found.add(event(time), "banks", 0.5 + time / 60 / 2000 if is_bad else None)
+            moods += found.add(event(time), "banks", 0.5 + time / 60 / 2000 if is_bad else 0.05, is_bad)
         return [{**mood.alert, "watermark": ""} for mood in moods + found.finish() if mood.alert is not None]
 
     assert alerts_of(shuffled) == alerts_of(times)
@@ -113,10 +114,30 @@ def test_the_order_within_the_lateness_does_not_change_an_alert():
 def test_a_long_gap_is_crossed_and_what_lies_before_it_is_forgotten():
     found = windows()
     play(found, 2)
-    found.add(event(10**9), "banks", None)
+    found.add(event(10**9), "banks", 0.1, False)
     moods = found.finish()
     assert [mood.verdict.texts for mood in moods][-1] == 1
-    assert moods[-1].verdict.p_value == 1.0
+    assert moods[-1].verdict.expected_share != moods[-1].verdict.expected_share  # NaN: no history
+
+
+def test_a_text_far_ahead_of_all_others_is_refused_and_does_not_move_the_clock():
+    found = windows(ahead_s=24.0 * HOUR)
+    found.add(event(1200), "banks", 0.1, False)
+    assert found.refusal(event(1200 + 24 * HOUR, "a day")) is None
+    for day in (2, 3, 4, 5):
+        assert found.refusal(event(1200 + day * 24 * HOUR, "wrong clock")) == "ahead"
+        assert found.refusal(event(1300 + day, f"usual {day}")) is None
+    assert found.newest == 1200
+
+
+def test_three_texts_in_a_row_far_ahead_are_believed():
+    found = windows(ahead_s=24.0 * HOUR)
+    found.add(event(1200), "banks", 0.1, False)
+    after = [event(1200 + 72 * HOUR + second) for second in range(3)]
+    assert [found.refusal(after[0]), found.refusal(after[1])] == ["ahead", "ahead"]
+    second = windows(ahead_s=24.0 * HOUR)
+    second.restore(json.loads(json.dumps(found.to_json())))  # it is remembered across a restart
+    assert second.refusal(after[2]) is None
 
 
 @pytest.mark.parametrize(
