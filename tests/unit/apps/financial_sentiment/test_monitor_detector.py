@@ -55,7 +55,7 @@ def test_the_likeliest_beginning_is_found():
 
 
 def test_a_shorter_window_needs_more_evidence():
-    # The longest window has 10 slots of a minute; one of 4 lacks 6 minutes: 0.6 x 2 nats. Before it nothing was negative.
+    # The longest window has 10 slots of a minute; one of 4 lacks 6 minutes: 0.6 x 2 nats.
     assert at([1] * 5, [0, 1, 1, 1, 1], [-9.0] + [1.0] * 4, haste=2.0).evidence == pytest.approx(4 - 1.2)
 
 
