@@ -143,7 +143,7 @@ class Windows:
 
     def finish(self) -> list[Mood]:
         """Closes all slots that hold texts: the input has ended."""
-        return self._close_up_to(max(self._open)) if self._open else []
+        return self._close_up_to(max(self._open), is_end=True) if self._open else []
 
     def to_json(self) -> dict[str, Any]:
         """Everything that `restore` needs."""
@@ -183,7 +183,7 @@ class Windows:
     def _slot(self, time: float) -> int:
         return int(time // self.settings.step_s)
 
-    def _close_up_to(self, last: int) -> list[Mood]:
+    def _close_up_to(self, last: int, is_end: bool = False) -> list[Mood]:
         moods: list[Mood] = []
         assert self._closed is not None, "a slot closes after the first event"
         while self._closed < last:
@@ -194,12 +194,12 @@ class Windows:
             ):  # nothing that is remembered reaches across
                 self._topics.clear()
                 self._closed += gap
-            moods += self._close(self._closed, self._open.pop(self._closed, {}))
+            moods += self._close(self._closed, self._open.pop(self._closed, {}), is_end and self._closed == last)
         horizon = self.watermark - self.dedupe_s
         self._seen = {key: time for key, time in self._seen.items() if time >= horizon}
         return moods
 
-    def _close(self, slot: int, found: dict[str, _Open]) -> list[Mood]:
+    def _close(self, slot: int, found: dict[str, _Open], is_end: bool) -> list[Mood]:
         end = float((slot + 1) * self.settings.step_s)
         for name in found.keys() - self._topics.keys():
             slots = self.settings.window_slots
@@ -211,7 +211,8 @@ class Windows:
             texts, negative, _, evidence, _ = topic.slots.T
             verdict = judge(texts, negative, evidence, expected, self.settings)
             alert = self._alert(name, topic, end, verdict)
-            if verdict.texts and (alert is not None or end % self.settings.mood_s < self.settings.step_s):
+            is_due = is_end or end % self.settings.mood_s < self.settings.step_s
+            if verdict.texts and (alert is not None or is_due):
                 moods.append(Mood(name, end, verdict, alert))
         return moods
 
