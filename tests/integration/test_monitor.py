@@ -222,7 +222,7 @@ def test_an_absent_server_is_waited_for_and_nothing_is_lost(tmp_path):
 
 def test_a_model_with_a_topic_head_gives_topics_to_texts_without(tmp_path):
     lines = [{"time": START + 60 * number, "text": f"{'ab'[number % 2]} news"} for number in range(20)]
-    lines += [{"time": START + 1000, "text": "b given", "topic": "c"}]
+    lines += [{"time": START + 1130, "text": "b given", "topic": "c"}]
     write_events(tmp_path / "events.jsonl", lines)
     with Server(heads=True) as server:
         finish(

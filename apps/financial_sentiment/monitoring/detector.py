@@ -27,7 +27,7 @@ class DetectorSettings(Section):
     step_s: int = Field(60, ge=1)  # width of a slot; at the end of each there is a judgement
     window_s: int = Field(3360, ge=1)  # a surge may have begun so long ago at most; older texts are history
     ratio: float = Field(3.0, gt=1)  # of the share in a surge to the expected share
-    evidence: float = Field(6.1, gt=0)  # nats; exp(6.1) = 450 times likelier with the surge than without
+    evidence: float = Field(6.3, gt=0)  # nats; exp(6.3) = 540 times likelier with the surge than without
     haste: float = Field(1.0, ge=0)  # nats more for each 10 minutes that a window is shorter than the longest
     caution: float = Field(1.0, ge=0)  # standard deviations of the expectation that are added to it
     history_days: int = Field(14, ge=1)  # days that are remembered
@@ -36,7 +36,7 @@ class DetectorSettings(Section):
     min_negative: int = Field(5, ge=1)  # of these labelled negative
     min_history: int = Field(120, ge=1)  # texts to compare with; before that there is no alert
     cooldown_s: int = Field(7200, ge=0)  # after an alert of a topic
-    new_normal_s: int = Field(21_600, ge=1)  # a surge that lasts longer is history like any other
+    new_normal_s: int = Field(21_600, ge=1)  # a surge that lasts longer is how things are now: the history begins anew
     mood_s: int = Field(600, ge=1)  # time between two lines of mood of a topic
 
     @property

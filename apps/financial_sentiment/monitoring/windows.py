@@ -189,9 +189,7 @@ class Windows:
         while self._closed < last:
             self._closed += 1
             gap = min([*self._open, last]) - self._closed
-            if (
-                gap * self.settings.step_s > self.settings.history_hours * HOUR_S
-            ):  # nothing that is remembered reaches across
+            if gap * self.settings.step_s > self.settings.history_hours * HOUR_S:  # nothing remembered reaches across
                 self._topics.clear()
                 self._closed += gap
             moods += self._close(self._closed, self._open.pop(self._closed, {}), is_end and self._closed == last)
@@ -242,8 +240,11 @@ class Windows:
         if not verdict.is_surge:
             return None
         settings = self.settings
-        if topic.surging * settings.step_s <= settings.new_normal_s:
-            topic.slots[-verdict.slots :, _LEFT_OUT] = 1
+        if topic.surging * settings.step_s > settings.new_normal_s:  # what was before is no longer to be expected
+            topic.history, topic.rhythm, topic.surging = {}, None, 0
+            topic.slots[:, _LEFT_OUT] = 0
+            return None
+        topic.slots[-verdict.slots :, _LEFT_OUT] = 1
         if end < topic.quiet_until:
             return None
         topic.quiet_until = end + settings.cooldown_s
