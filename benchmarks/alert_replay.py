@@ -174,12 +174,13 @@ def fixed_threshold(replayed: Replay, minutes: int, threshold: float, settings: 
         sums = np.cumsum(counts, axis=0)
         sums[window:] -= sums[:-window].copy()
         texts, negative = sums.T
-        quiet_until = 0.0
-        for slot in np.flatnonzero((texts >= settings.min_support) & (negative >= threshold * texts)):
+        loud = np.flatnonzero((texts >= settings.min_support) & (negative >= threshold * texts))
+        place = 0
+        while place < len(loud) and np.isfinite(replayed.closed[loud[place]]):
+            slot = loud[place]
             end = replayed.start + float(slot + 1) * step
-            if end >= quiet_until and np.isfinite(replayed.closed[slot]):
-                quiet_until = end + settings.cooldown_s
-                alerts.append(Alert(topic, float(replayed.closed[slot]), end - window * step, end))
+            alerts.append(Alert(topic, float(replayed.closed[slot]), end - window * step, end))
+            place = int(np.searchsorted(loud, slot + max(1.0, settings.cooldown_s / step)))
     return alerts
 
 
