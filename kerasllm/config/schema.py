@@ -95,7 +95,6 @@ class Objective(Section):
     whole_word: bool = False  # mask all pieces of a word together
     masked_lm_weight: float = 1.0
     next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
-    late_interaction: bool = False  # next sentences are told by matching tokens too, not by [CLS] alone (ADR 0006)
     pooling: Literal["first", "mean"] = (
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
     )

@@ -1,6 +1,5 @@
 """What stands on top of the stack? The pooler and the heads that score words, sentence pairs and labels."""
 
-import math
 from typing import Any
 
 import keras
@@ -113,50 +112,6 @@ class NextSentenceHead(keras.layers.Layer):
     def call(self, pooled: Any) -> Any:
         """See the class for shapes."""
         return tf.cast(self.projection(pooled), tf.float32)
-
-
-@keras.saving.register_keras_serializable(package="kerasllm")
-class LateInteractionHead(keras.layers.Layer):
-    """How well is each token of one part matched by some token of the other? Logits that NextSentenceHead's join.
-
-    Every token finds its nearest one of the other part by the cosine of their last states; the parts' means of these,
-    weighed by a learned importance of each token, are two features of a pair.
-
-    Shapes:
-      hidden          [B, T, D]  float    last layer of the encoder
-      token_type_ids  [B, T]     int32    0 = A, 1 = B
-      sequence_ids    [B, T]     int32    0 = padding, k = k-th sequence of the row
-      num_sequences   int                 S
-      returns         [B, S, 2]  float32  logits; 0 for a sequence that has one part only
-
-    Source: Khattab & Zaharia 2020 (MaxSim of two texts); here of two parts that one encoder has read together.
-    """
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the weights: importance starts equal, and the score at 0."""
-        width = int(input_shape[-1])
-        self.importance = self.add_weight(shape=(width,), initializer="zeros", name="importance", autocast=False)
-        self.kernel = self.add_weight(shape=(2, 2), initializer="zeros", name="kernel", autocast=False)
-        self.bias = self.add_weight(shape=(2,), initializer="zeros", name="bias", autocast=False)
-
-    def call(self, hidden: Any, token_type_ids: Any, sequence_ids: Any, num_sequences: int) -> Any:
-        """See the class for shapes."""
-        states = tf.cast(hidden, tf.float32)
-        weights = tf.nn.softplus(tf.linalg.matvec(states, self.importance.value))
-        directions = tf.math.l2_normalize(states, axis=-1)
-        cosines = tf.matmul(directions, directions, transpose_b=True)
-        is_same_pair = (sequence_ids[:, :, None] == sequence_ids[:, None]) & (sequence_ids > 0)[:, None]
-        is_other_part = is_same_pair & (token_type_ids[:, :, None] != token_type_ids[:, None])
-        nearest = tf.reduce_max(tf.where(is_other_part, cosines, -1.0), axis=-1)
-        has_other = tf.reduce_any(is_other_part, axis=-1)
-        parts = tf.where(has_other, 2 * (sequence_ids - 1) + token_type_ids, -1)  # two of each sequence
-        is_of_part = tf.one_hot(parts, 2 * num_sequences) * weights[:, :, None]
-        matched = tf.einsum("bt,btp->bp", nearest, is_of_part)
-        features = tf.math.divide_no_nan(matched, tf.reduce_sum(is_of_part, axis=1))
-        features = tf.reshape(features, [-1, num_sequences, 2])
-        has_pair = tf.cast(tf.reduce_any(features != 0, axis=-1, keepdims=True), tf.float32)
-        scale = math.sqrt(hidden.shape[-1])  # cosines differ by hundredths: as large as a product of states
-        return (scale * tf.matmul(features, self.kernel.value) + self.bias.value) * has_pair
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

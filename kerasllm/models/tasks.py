@@ -6,14 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasllm.layers import (
-    ClassificationHead,
-    LateInteractionHead,
-    MaskedLMHead,
-    NextSentenceHead,
-    draw_seed,
-    tied_logits,
-)
+from kerasllm.layers import ClassificationHead, MaskedLMHead, NextSentenceHead, draw_seed, tied_logits
 from kerasllm.models.backbone import TransformerBackbone
 from kerasllm.models.bert import BertBackbone
 from kerasllm.models.gpt import GPTBackbone
@@ -47,31 +40,21 @@ class Task(keras.Model):
 class BertPretrainer(Task):
     """Masked words and next sentences (Devlin et al. 2019).
 
-    Args:
-      backbone: of BERT's kind.
-      late_interaction: next sentences are told by matching tokens too, not by the pooled [CLS] alone.
-
     Shapes:
       inputs   BertBackbone's, and masked_positions [B, M] int32, pair_positions [B, S] int32 (optional: [[0]] * B)
       returns  {"masked_lm_logits": [B, M, V] float32, "next_sentence_logits": [B, S, 2] float32}
     """
 
-    def __init__(
-        self, backbone: BertBackbone, late_interaction: bool = False, name: str | None = None, dtype: Any = None
-    ) -> None:
+    def __init__(self, backbone: BertBackbone, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(backbone, name, dtype)
-        self.late_interaction = late_interaction
         self.masked_lm = MaskedLMHead(backbone.vocab_size, backbone.options, name="masked_lm", dtype=self.dtype_policy)
         self.next_sentence = NextSentenceHead(name="next_sentence", dtype=self.dtype_policy)
-        self.match = LateInteractionHead(name="match", dtype=self.dtype_policy) if late_interaction else None
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all variables; `input_shape` is not read."""
         self.masked_lm.build((None, None, self.backbone.options.hidden_dim))
         self.next_sentence.build((None, self.backbone.options.hidden_dim))
-        if self.match is not None:
-            self.match.build((None, None, self.backbone.options.hidden_dim))
 
     def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
         """Scores the masked slots and the pairs; rows are packed if there is more than one pair slot."""
@@ -82,21 +65,12 @@ class BertPretrainer(Task):
             pooled = self.backbone.pooler(tf.gather(outputs["hidden"], pair_positions, batch_dims=1))
         else:
             pooled = outputs["pooled"][:, None]
-        next_sentence = self.next_sentence(pooled)
-        if self.match is not None:
-            none = tf.zeros_like(inputs["token_ids"])
-            parts = inputs.get("token_type_ids", none), inputs.get("sequence_ids", none + 1)
-            next_sentence += self.match(outputs["hidden"], *parts, num_sequences=pooled.shape[1])
         return {
             "masked_lm_logits": self.masked_lm(
                 outputs["hidden"], inputs["masked_positions"], self.backbone.word_table, training=training
             ),
-            "next_sentence_logits": next_sentence,
+            "next_sentence_logits": self.next_sentence(pooled),
         }
-
-    def get_config(self) -> dict[str, Any]:
-        """What the constructor took."""
-        return {**super().get_config(), "late_interaction": self.late_interaction}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -69,36 +69,6 @@ def test_the_heads_keep_the_layer_rules():
     )
 
 
-def test_late_interaction_keeps_the_layer_rules():
-    head = layers.LateInteractionHead()
-    types, sequences = tf.constant([[0, 0, 1, 1, 0, 0]] * 2), tf.constant([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 2, 2]])
-    head.build((None, None, 16))
-    head.kernel.assign([[1.0, 0.5], [0.25, 1.0]])
-    check_layer(
-        head,
-        normal(2, 6, 16),
-        output_shape=(2, 2, 2),
-        token_type_ids=types,
-        sequence_ids=sequences,
-        num_sequences=2,
-    )
-
-
-def test_late_interaction_scores_each_part_by_its_nearest_tokens_in_the_other():
-    # Row 0: A = (x, y), B = (x), padding. A's x finds x (cosine 1), y finds nothing like it (0): mean 1/2; B's x: 1.
-    # Row 1: the first sequence is (x | y), cosines 0.6 for B = (0.6, 0.8); the second one has no B: no score.
-    x, y, between = [1.0, 0.0], [0.0, 2.0], [0.6, 0.8]
-    hidden = tf.constant([[x, y, x, x], [x, between, y, x]])
-    head = layers.LateInteractionHead()
-    head.build((None, None, 2))
-    head.kernel.assign([[1.0, 0.0], [0.0, 1.0]])
-    logits = head(
-        hidden, tf.constant([[0, 0, 1, 1], [0, 1, 0, 0]]), tf.constant([[1, 1, 1, 0], [1, 1, 2, 2]]), num_sequences=2
-    )
-    root = math.sqrt(2)
-    assert_close(logits, [[[0.5 * root, root], [0, 0]], [[0.6 * root, 0.6 * root], [0, 0]]], atol=1e-6)
-
-
 def test_projection_without_bias_is_the_plain_product():
     layer = layers.Projection(3, use_bias=False)
     x = normal(2, 4, 5)
