@@ -94,7 +94,9 @@ def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | 
     from kerasllm import evaluation, fine_tuning
     from kerasllm.trained import load, score
 
-    workdir = Path(FLAGS.workdir) / name.replace(" ", "_").replace(",", "") / f"agree{FLAGS.agree}-seed{run.seed}-fold{fold}"
+    workdir = (
+        Path(FLAGS.workdir) / name.replace(" ", "_").replace(",", "") / f"agree{FLAGS.agree}-seed{run.seed}-fold{fold}"
+    )
     scores_file = workdir / "test_scores.json"
     if not scores_file.exists():
         begin = time.time()

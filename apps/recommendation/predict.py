@@ -20,8 +20,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "input",
         None,
-        "Histories: .tsv, .csv or .jsonl of user, history (id:value,id:value, the oldest first) and, if wanted, blocked "
-        "(categories). Without it, all users of the log.",
+        "Histories: .tsv, .csv or .jsonl of user, history (id:value,id:value, the oldest first) and, if wanted, "
+        "blocked (categories). Without it, all users of the log.",
     )
     flags.DEFINE_string("output", None, "File to write: user, place, item, title, score, reason.", required=True)
 
