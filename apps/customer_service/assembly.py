@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,6 @@ from kerasllm.trained import Trained
 # N pairs, K candidates, A replies
 
 BATCH = 32  # questions answered together
-FORMAT_VERSION = 1  # of confidence.json
 MIXED = ("search", "rerank", "intent")  # log probabilities that rank the replies
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the re-ranker, tried on the validation part
 INTENT_SHARES = (0.0, 0.5, 1.0)  # likewise
@@ -208,12 +206,6 @@ def ranks(assembled: Assembled, confidence: Confidence, pairs: Sequence[Pair]) -
             place_of = {reply: rank for rank, reply in enumerate([*candidates, *rest], 1)}
             found.append(min((place_of[place] for place in assembled.right_replies(pair)), default=math.inf))
     return np.array(found)
-
-
-def save_confidence(confidence: Confidence, path: Path) -> None:
-    """Writes it as JSON."""
-    tree = {"format_version": FORMAT_VERSION, **dataclasses.asdict(confidence)}
-    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
