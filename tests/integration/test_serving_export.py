@@ -156,7 +156,9 @@ def test_the_command_line_calls_any_signature_with_inputs_of_its_own(address, ex
     answer = json.loads(shown.stdout)
     assert answer["label"] == [LABELS[row.argmax()] for row in expected[:2]]
     np.testing.assert_allclose(answer["probabilities"], expected[:2], atol=1e-5)
-    refused = subprocess.run([*command, '--inputs={"text": "one"}'], cwd=ROOT, capture_output=True, text=True, check=False)
+    refused = subprocess.run(
+        [*command, '--inputs={"text": "one"}'], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: --inputs must be an object of lists by input name")
 
