@@ -56,7 +56,15 @@ def _draw_topic(strip: Any, topic: str, moods: list[dict[str, Any]], alerts: lis
     ends = [datetime.fromisoformat(alert["window_end"]) for alert in alerts]
     for end in ends:
         strip.axvline(end, color=ALERT, linewidth=0.8, alpha=0.5)
-    strip.plot(ends, [alert["share"] for alert in alerts], "v", color=ALERT, markersize=7, label="alert", zorder=3)
+    strip.plot(
+        ends,
+        [alert["share"] for alert in alerts],
+        "v",
+        color=ALERT,
+        markersize=7,
+        label="alert, at the share since its beginning",
+        zorder=3,
+    )
     strip.set_title(f"{topic}   ({len(alerts)})", loc="left", fontsize=10, fontweight="bold")
     strip.spines[["top", "right"]].set_visible(False)
     strip.grid(axis="y", alpha=0.25)
