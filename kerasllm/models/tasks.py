@@ -124,7 +124,7 @@ class TextClassifier(Task):
         self.dropout = dropout
         self.pooling = pooling
         self.heads = {
-            head: ClassificationHead(count, dropout, name=f"{head}_head", dtype=self.dtype_policy)
+            head: ClassificationHead(count, dropout, name=f"head_{head}", dtype=self.dtype_policy)
             for head, count in self.num_classes.items()
         }
         self.build()

@@ -63,7 +63,10 @@ def _by_length(
     texts = [tf.constant(column, tf.string, [count]) for column in columns]
     lengths = sum(tokenizer.tokenize(column).row_lengths() for column in texts)
     order = np.argsort(np.asarray(lengths), kind="stable")
-    compiled = tf.function(compute, input_signature=[tf.TensorSpec([None], tf.string)] * len(columns))
+    strings = [tf.TensorSpec([None], tf.string)] * len(columns)
+    compiled = tf.function(
+        compute, input_signature=strings
+    ).get_concrete_function()  # without it: warnings of retracing
     for start in range(0, count, batch):
         chosen = order[start : start + batch]
         results[chosen] = compiled(*(tf.gather(column, chosen) for column in texts)).numpy()

@@ -24,7 +24,9 @@ def define_flags() -> None:
     flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
     flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON object a line instead of columns.")
-    flags.DEFINE_string("inputs", None, 'JSON of a signature\'s inputs instead of texts: {"history": ["i1,i2"]}.')
+    flags.DEFINE_string(
+        "inputs", None, 'JSON of a signature\'s inputs instead of texts, {"history": ["i1,i2"]}; answers one a line.'
+    )
     flags.DEFINE_string("signature", "serving_default", "The signature that --inputs is for.")
     flags.DEFINE_bool("metadata", False, "Print the model's signatures and end.")
     flags.DEFINE_bool("status", False, "Print the states of the model's versions and end.")
@@ -47,7 +49,9 @@ def ask(texts: list[str]) -> None:
                 print(f"{found.version:>6}  {found.state:<9}  {found.error}".rstrip())
         elif FLAGS.inputs is not None:
             outputs = client.predict(_inputs(FLAGS.inputs), FLAGS.signature)
-            print(json.dumps({name: _plain(array) for name, array in outputs.items()}, indent=1, ensure_ascii=False))
+            columns = {name: _plain(array) for name, array in sorted(outputs.items())}
+            for row in zip(*columns.values(), strict=True):
+                print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))
         else:
             texts = texts or [line.rstrip("\n") for line in sys.stdin]
             for start in range(0, len(texts), FLAGS.batch):

@@ -114,7 +114,12 @@ def test_the_client_classifies_texts(address, expected):
         assert client.status() == [VersionStatus(1, "AVAILABLE")]
         assert client.metadata()["serving_default"] == {
             "inputs": {"text": "string [-1]"},
-            "outputs": {"label": "string [-1]", "probabilities": "float [-1, 3]"},
+            "outputs": {
+                "abstain": "bool [-1]",
+                "in_set": "bool [-1, 3]",
+                "label": "string [-1]",
+                "probabilities": "float [-1, 3]",
+            },
         }
     assert [answer["label"] for answer in answers] == [LABELS[i] for i in expected[:2].argmax(1)]
     np.testing.assert_allclose(answers[0]["probabilities"], expected[0], atol=1e-5)
@@ -153,9 +158,9 @@ def test_the_command_line_calls_any_signature_with_inputs_of_its_own(address, ex
     command = [sys.executable, "-m", "serving.clients.cli", f"--server={address}", "--model=sentiment"]
     asked = ["--signature=serving_default", f"--inputs={json.dumps({'text': TEXTS[:2]})}"]
     shown = subprocess.run([*command, *asked], cwd=ROOT, capture_output=True, text=True, check=True)
-    answer = json.loads(shown.stdout)
-    assert answer["label"] == [LABELS[row.argmax()] for row in expected[:2]]
-    np.testing.assert_allclose(answer["probabilities"], expected[:2], atol=1e-5)
+    answers = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [answer["label"] for answer in answers] == [LABELS[row.argmax()] for row in expected[:2]]
+    np.testing.assert_allclose([answer["probabilities"] for answer in answers], expected[:2], atol=1e-5)
     refused = subprocess.run(
         [*command, '--inputs={"text": "one"}'], cwd=ROOT, capture_output=True, text=True, check=False
     )

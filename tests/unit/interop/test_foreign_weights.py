@@ -82,7 +82,7 @@ def test_a_classifier_takes_the_backbone_and_reports_its_new_head(tmp_path):
     options = interop.backbone_config(folder).model_dump(exclude={"architecture"})
     model = models.TextClassifier(models.BertBackbone(20, **options), num_classes=3)
     report = interop.load_into(model, folder)
-    assert report.new == ("head/projection/kernel", "head/projection/bias")
+    assert report.new == ("head_label/projection/kernel", "head_label/projection/bias")
     assert report.unused == ("embeddings.position_ids",)
 
 

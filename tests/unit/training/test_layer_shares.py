@@ -25,7 +25,7 @@ def test_each_layer_down_has_half_the_rate_of_the_one_above():
     assert shares["backbone/block_0/expand/kernel"] == 0.25
     assert shares["backbone/block_1/expand/kernel"] == 0.5
     assert shares["backbone/pooler/projection/kernel"] == 1.0
-    assert shares["text_classifier/label_head/projection/kernel"] == 1.0
+    assert shares["text_classifier/head_label/projection/kernel"] == 1.0
 
 
 def test_the_first_update_of_a_layer_is_its_share_of_the_rate():
