@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags
+from apps.outputs import whole_file, writing_to
 from kerasllm.config import LabelHead, Run, load_run, make_run
-from kerasllm.errors import ConfigError, DataError
+from kerasllm.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,16 +115,13 @@ def evaluate() -> None:
     logits = score(trained, examples.texts, examples.second)
     heads = evaluation.judge(trained, examples, logits)
     output = Path(FLAGS.output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(output):
         scores = {"data": Path(FLAGS.data).name, "num_examples": len(examples), "heads": heads}
         output.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name, picture in evaluation.pictures(trained, examples, logits).items():
             (output.parent / f"{name}.png").write_bytes(picture)
         wrong = evaluation.misclassified(trained, examples, logits)
         (output.parent / "misclassified.tsv").write_text(wrong, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
     print("\n\n".join(evaluation.table(name, figures) for name, figures in heads.items()))
 
 
@@ -147,16 +145,9 @@ def predict() -> None:
     trained = load(FLAGS.workdir)
     texts = data.read_texts(FLAGS.input, settings)
     output = Path(FLAGS.output)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            for fields in answer_rows(trained, texts):
-                print(*fields, sep="\t", file=file)
-        unfinished.replace(output)
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(output) as file:
+        for fields in answer_rows(trained, texts):
+            print(*fields, sep="\t", file=file)
     print(f"{len(texts):,} rows -> {output}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasllm import data, interop, losses, models, text, training
 from kerasllm.config import Backbone, Run, load_run, make_run
@@ -83,6 +84,34 @@ def fine_tune(
       actions: what else happens on the way.
     """
     train, validation = parts
+    results = train_from(
+        run,
+        tokenizer,
+        workdir,
+        init_from,
+        lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
+        data.labelled_steps_per_epoch(train, run, training=True),
+        lambda: data.labelled_batches(validation, tokenizer, run, training=False),
+        num_devices,
+        actions,
+    )
+    if not results["stopped"]:
+        write_decisions(Path(workdir) / DECISIONS_FILE, fit_decisions(load(workdir), validation))
+    return results
+
+
+def train_from(
+    run: Run,
+    tokenizer: Tokenizer,
+    workdir: str | Path,
+    init_from: str | None,
+    batches_from: Callable[[int], tf.data.Dataset],
+    steps_per_epoch: int,
+    evaluation_batches: Callable[[], tf.data.Dataset],
+    num_devices: int = 0,
+    actions: Sequence[training.Action] = (),
+) -> dict[str, Any]:
+    """Trains the model of any task on a pretrained backbone; arguments as in `fine_tune` and Trainer.fit."""
     trainer = training.Trainer(
         lambda: models.from_run(run, tokenizer.vocab_size),
         losses.heads_for(run),
@@ -93,14 +122,7 @@ def fine_tune(
         initialize=weights_from(init_from),
     )
     tokenizer.save(trainer.workdir.tokenizer)
-    results = trainer.fit(
-        batches_from=lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
-        total_steps=run.train.total_steps(data.labelled_steps_per_epoch(train, run, training=True)),
-        evaluation_batches=lambda: data.labelled_batches(validation, tokenizer, run, training=False),
-    )
-    if not results["stopped"]:
-        write_decisions(Path(workdir) / DECISIONS_FILE, fit_decisions(load(workdir), validation))
-    return results
+    return trainer.fit(batches_from, run.train.total_steps(steps_per_epoch), evaluation_batches)
 
 
 def fit_decisions(trained: Trained, validation: LabelledTexts) -> dict[str, ClassDecision]:

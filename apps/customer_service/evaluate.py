@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from apps.flags import run_program
-from kerasllm.errors import ConfigError, DataError
+from apps.outputs import writing_to
+from kerasllm.errors import ConfigError
 
 if TYPE_CHECKING:
     from apps.customer_service.assembly import Assembled
@@ -47,13 +48,10 @@ def main() -> None:
     if FLAGS.data:
         scores["replies"], rows = judge_replies(assembled, read(f"pairs={FLAGS.data}").pairs)
     output = Path(FLAGS.output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(output):
         output.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if rows:
             (output.parent / "answers.tsv").write_text(assembly.table(rows, COLUMNS), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
     print(report(scores))
 
 

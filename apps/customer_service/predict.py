@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from apps.flags import run_program
-from kerasllm.errors import DataError
+from apps.outputs import whole_file
 
 FLAGS = flags.FLAGS
 COLUMNS = ("question", "action", "reply", "reason", "score", "matched_question", "intent", "intent_score", "source")
@@ -39,14 +39,8 @@ def main() -> None:
     answers = assembly.answer(assembled.signatures(confidence), [Pair(question, "") for question in questions])
     rows = [{**answer, "question": question} for answer, question in zip(answers, questions, strict=True)]
     output = Path(FLAGS.output)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        unfinished.write_text(assembly.table(rows, COLUMNS), encoding="utf-8")
-        unfinished.replace(output)
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(output) as file:
+        file.write(assembly.table(rows, COLUMNS))
     print(f"{len(questions):,} rows -> {output}")
 
 

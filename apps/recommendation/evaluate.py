@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from apps.flags import run_program
+from apps.outputs import writing_to
 from kerasllm.errors import DataError
 
 FLAGS = flags.FLAGS
@@ -50,11 +51,8 @@ def main() -> None:
     per_user = result.pop("per_user")
     output = Path(FLAGS.output)
     content = {"data": Path(FLAGS.data).name, **result, f"ndcg@{judging.K}_of": dict(zip(users, per_user, strict=True))}
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(output):
         output.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
     print(judging.report(result))
 
 

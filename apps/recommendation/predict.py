@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from apps.flags import run_program
-from kerasllm.errors import DataError
+from apps.outputs import whole_file
 
 FLAGS = flags.FLAGS
 USERS_AT_ONCE = 64
@@ -43,33 +43,17 @@ def main() -> None:
         rows = [(user, recommending.history_text(recommender, user), "") for user in recommender.events.user_names]
     recommend = tf.function(recommending.signatures_of(recommender).recommend, autograph=False, reduce_retracing=True)
     output = Path(FLAGS.output)
-    unfinished = output.with_name(f".{output.name}.unfinished")
     columns = ("items", "titles", "scores", "reasons")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            print("user", "place", "item", "title", "score", "reason", sep="\t", file=file)
-            for start in range(0, len(rows), USERS_AT_ONCE):
-                users, histories, blocked = zip(*rows[start : start + USERS_AT_ONCE], strict=True)
-                answers = recommend(tf.constant(histories), tf.constant(blocked))
-                lists = zip(users, *(answers[column].numpy() for column in columns), strict=True)
-                for user, *places in lists:
-                    for place, (item, title, score, reason) in enumerate(zip(*places, strict=True), 1):
-                        if item:
-                            print(
-                                user,
-                                place,
-                                item.decode(),
-                                title.decode(),
-                                f"{score:.4f}",
-                                reason.decode(),
-                                sep="\t",
-                                file=file,
-                            )
-        unfinished.replace(output)
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}). Give another --output.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(output) as file:
+        print("user", "place", "item", "title", "score", "reason", sep="\t", file=file)
+        for start in range(0, len(rows), USERS_AT_ONCE):
+            users, histories, blocked = zip(*rows[start : start + USERS_AT_ONCE], strict=True)
+            answers = recommend(tf.constant(histories), tf.constant(blocked))
+            for user, *places in zip(users, *(answers[column].numpy() for column in columns), strict=True):
+                for place, (item, title, score, reason) in enumerate(zip(*places, strict=True), 1):
+                    if item:
+                        fields = user, place, item.decode(), title.decode(), f"{score:.4f}", reason.decode()
+                        print(*fields, sep="\t", file=file)
     print(f"{len(rows):,} users -> {output}")
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kerasllm import data, losses, models, training
+from kerasllm import data, models, training
 from kerasllm.config import Run
 from kerasllm.data import QueryPassages
 from kerasllm.errors import ConfigError
-from kerasllm.fine_tuning import starting_point, weights_from
+from kerasllm.fine_tuning import starting_point, train_from, weights_from
 from kerasllm.text import Tokenizer
 from kerasllm.trained import Trained
 
@@ -65,18 +65,14 @@ def tune(
     if run.objective.task not in BATCHES:
         raise ConfigError(f"objective.task={run.objective.task!r}; pairs teach {' or '.join(BATCHES)}.")
     make_batches, (train, validation) = BATCHES[run.objective.task], parts
-    trainer = training.Trainer(
-        lambda: models.from_run(run, tokenizer.vocab_size),
-        losses.heads_for(run),
+    return train_from(
         run,
+        tokenizer,
         workdir,
-        strategy=training.make_strategy(run.train.strategy, num_devices),
-        actions=actions,
-        initialize=weights_from(init_from),
-    )
-    tokenizer.save(trainer.workdir.tokenizer)
-    return trainer.fit(
-        batches_from=lambda step: make_batches(train, tokenizer, run, training=True, start_step=step),
-        total_steps=run.train.total_steps(data.pair_steps_per_epoch(train, run, training=True)),
-        evaluation_batches=lambda: make_batches(validation, tokenizer, run, training=False),
+        init_from,
+        lambda step: make_batches(train, tokenizer, run, training=True, start_step=step),
+        data.pair_steps_per_epoch(train, run, training=True),
+        lambda: make_batches(validation, tokenizer, run, training=False),
+        num_devices,
+        actions,
     )
