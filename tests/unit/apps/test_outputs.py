@@ -18,9 +18,14 @@ def test_a_file_appears_when_it_is_whole_in_a_folder_that_is_made(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     output = tmp_path / "scored.tsv"
     output.write_text("old")
-    with pytest.raises(ZeroDivisionError), whole_file(output) as file:
-        print("half", file=file)
-        1 / 0
+
+    def fail_half_way():
+        with whole_file(output) as file:
+            print("half", file=file)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert output.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["scored.tsv"]
 
