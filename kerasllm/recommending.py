@@ -178,7 +178,7 @@ def histories(recommender: TrainedRecommender, log: Events, users: Sequence[str]
         numbers, own_levels = own.items[-length:] + 1, levels(own.values[-length:], settings)
         rows[:, place, : len(numbers)] = numbers, own_levels
         now[place] = own.times[-1] if len(own) else end
-    popularity = Popularity(log, recommender.catalogue, settings.recent_days)
+    popularity = Popularity(log, recommender.catalogue, settings.recent_days, recommender.tables.num_trained)
     numbers = np.arange(1, len(recommender.catalogue) + 1)[None]
     side = np.concatenate([popularity.features(numbers, now[place : place + 1, None]) for place in range(len(users))])
     return {"history": rows[0], "history_levels": rows[1], "side": side}

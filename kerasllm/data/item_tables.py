@@ -80,7 +80,8 @@ def make_tables(
     numbers = np.arange(len(catalogue) + 1)
     slots = choose_slots(events, len(catalogue), settings.table_items)
     end = int(events.times.max()) + 1 if len(events) else 0
-    popularity = Popularity(events, catalogue, settings.recent_days)
+    num_trained = len(catalogue) if trained is None else trained.num_trained
+    popularity = Popularity(events, catalogue, settings.recent_days, num_trained)
     counts = np.bincount(events.items + 1, minlength=len(numbers))
     return ItemTables(
         text=np.concatenate([np.zeros_like(text[:1]), unit_texts(text, text_mean)]),
@@ -90,7 +91,7 @@ def make_tables(
         side=popularity.features(numbers, np.full(len(numbers), end)),
         is_cold=(counts == 0).astype(np.float32),
         text_mean=text_mean,
-        num_trained=len(catalogue) if trained is None else trained.num_trained,
+        num_trained=num_trained,
     )
 
 
@@ -164,15 +165,17 @@ class Popularity:
       events: the log.
       catalogue: for the dates of release.
       recent_days: length of the window of recent popularity.
+      num_items: that popularity is compared with the mean of; None: the catalogue's. A catalogue that has grown since
+        the training keeps the number of then, so that the old items' features stay what they were.
     """
 
-    def __init__(self, events: Events, catalogue: Catalogue, recent_days: float) -> None:
+    def __init__(self, events: Events, catalogue: Catalogue, recent_days: float, num_items: int | None = None) -> None:
         self._times = np.sort(events.times)
         self._first = int(self._times[0]) if len(events) else 0
         self._span = int(self._times[-1]) - self._first + 2 if len(events) else 2
         self._keys = np.sort((events.items + 1) * self._span + events.times - self._first)
         self._released = np.concatenate([[np.nan], catalogue.released])
-        self._num_items = max(1, len(catalogue))
+        self._num_items = max(1, num_items or len(catalogue))
         self._window = int(recent_days * DAY)
 
     def features(self, numbers: np.ndarray, now: np.ndarray) -> np.ndarray:
