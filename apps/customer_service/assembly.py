@@ -86,7 +86,15 @@ def assemble(workdir: Path, replies: Sequence[str] | None = None, passages: Sequ
     settings, history = matching.run.assistant, read_pairs(workdir / KEPT, "train")
     catalogue = list(dict.fromkeys(read_replies(workdir / KEPT / "replies.tsv") if replies is None else replies))
     entries, owners = _entries(catalogue, history, settings.past_questions)
-    index = ReplyIndex(matching, catalogue, entries, owners, fusion=settings.fusion, dense_share=settings.dense_share)
+    index = ReplyIndex(
+        matching,
+        catalogue,
+        entries,
+        owners,
+        fusion=settings.fusion,
+        dense_share=settings.dense_share,
+        same_language=settings.same_language,
+    )
     documents = None
     if passages:
         texts = [f"{passage.heading} {passage.text}".strip() for passage in passages]
@@ -97,6 +105,7 @@ def assemble(workdir: Path, replies: Sequence[str] | None = None, passages: Sequ
             range(len(texts)),
             fusion="weighted",
             dense_share=0.5,  # no past question speaks for a passage: its words count more
+            same_language=settings.same_language,
         )
     known = [pair for part in ("train", "validation") for pair in read_pairs(workdir / KEPT, part) if pair.intent]
     answers_of = replies_of_intents(known)

@@ -128,6 +128,7 @@ class Assistant(Section):
     past_questions: int = Field(20, ge=0)  # of each reply, by which the index finds it too
     fusion: Literal["dense", "weighted", "reciprocal_rank"] = "weighted"  # of cosine and BM25
     dense_share: float = Field(0.7, ge=0, le=1)  # of "weighted"
+    same_language: bool = True  # replies and passages in the language of the question only: Chinese, or not
     right_when: Literal["same_reply", "same_intent"] = "same_reply"  # same_intent: a reply given to that intent before
 
 

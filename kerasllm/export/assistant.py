@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm.export.signatures import ClassifierSignatures
-from kerasllm.text.slots import CHINESE, Slot, Templates, find_values
+from kerasllm.text.slots import Slot, Templates, find_values, has_chinese
 from kerasllm.text.turns import ASSISTANT, open_request, query_texts
 
 ANSWER, ASK_SLOT, DOCUMENT, HAND_OVER = "answer", "ask_slot", "document", "hand_over"  # what an assistant does
@@ -174,8 +174,7 @@ class AssistantSignatures(tf.Module):
         is_missing = filled["missing"] >= 0
         cannot_ask = is_missing & tf.equal(filled["ask"], "")
         passage, source, is_near = self._passage(query)
-        chinese = tf.strings.regex_full_match(question, f"(?s).*{CHINESE}.*")
-        hand_over = tf.where(chinese, HAND_OVERS["zh"], HAND_OVERS["en"])
+        hand_over = tf.where(has_chinese(question), HAND_OVERS["zh"], HAND_OVERS["en"])
         cases = [  # the first that holds
             (
                 is_sure & (filled["has_blank"] | cannot_ask),

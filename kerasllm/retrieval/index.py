@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasllm.errors import DataError
 from kerasllm.retrieval.encoding import embed_texts, text_encoder
 from kerasllm.retrieval.lexical import LexicalIndex
+from kerasllm.text.slots import has_chinese
 from kerasllm.trained import Trained
 
 RANK_OFFSET = 60.0  # of reciprocal ranks (Cormack et al. 2009)
@@ -36,6 +37,8 @@ class ReplyIndex(tf.Module):
         best BM25 of the query; "reciprocal_rank": sum of 1 / (60 + rank) of both, a reply without a common word has
         only its dense rank (Cormack et al. 2009).
       dense_share: of "weighted".
+      same_language: a reply in Chinese fits queries with Chinese characters only, another one queries without; what
+        does not fit has cosine -1 and BM25 0.
 
     Raises:
       DataError: there is no reply, or a reply without an entry.
@@ -50,6 +53,7 @@ class ReplyIndex(tf.Module):
         *,
         fusion: Fusion = "dense",
         dense_share: float = 0.5,
+        same_language: bool = False,
     ) -> None:
         super().__init__(name="reply_index")
         assert (entries is None) == (owners is None), "entries and owners belong together"
@@ -59,7 +63,7 @@ class ReplyIndex(tf.Module):
         _check(replies, entries, owners)
         self.num_replies, self.num_entries = len(replies), len(entries)
         self.replies, self.entries = tuple(replies), tuple(entries)
-        self.fusion, self.dense_share = fusion, dense_share
+        self.fusion, self.dense_share, self.same_language = fusion, dense_share, same_language
         self._owners = tf.Variable(owners.astype(np.int32), trainable=False, name="owners")
         self._matrix = tf.Variable(embed_texts(trained, entries, "passage"), trainable=False, name="embeddings")
         self.lexical = None if fusion == "dense" else LexicalIndex(trained.tokenizer, entries)
@@ -85,12 +89,14 @@ class ReplyIndex(tf.Module):
           (the entry of the highest cosine).
         """
         by_entry = tf.matmul(self.embed(texts), self._matrix, transpose_b=True)
-        similarity = self._best_of_reply(by_entry)
-        lexical = tf.zeros_like(similarity)
+        best = self._best_of_reply(by_entry)
+        lexical = tf.zeros_like(best)
         if self.lexical is not None:
             lexical = self._best_of_reply(self.lexical.scores(texts))
+        fits = self._fits(texts)
+        similarity, lexical = tf.where(fits, best, -1.0), tf.where(fits, lexical, 0.0)
         scores, replies = tf.math.top_k(self._fused(similarity, lexical), min(k, self.num_replies))
-        nearest = self._nearest_entry(by_entry, similarity)
+        nearest = self._nearest_entry(by_entry, best)
         chosen = {"similarity": similarity, "lexical": lexical, "entries": nearest}
         picked = {name: tf.gather(each, replies, batch_dims=1) for name, each in chosen.items()}
         return {"replies": replies, "scores": scores, **picked}
@@ -99,7 +105,14 @@ class ReplyIndex(tf.Module):
         """Fused scores of all replies, [B] string -> [B, A] float32: for evaluation and mining."""
         similarity = self._best_of_reply(tf.matmul(self.embed(texts), self._matrix, transpose_b=True))
         lexical = similarity if self.lexical is None else self._best_of_reply(self.lexical.scores(texts))
-        return self._fused(similarity, lexical)
+        fits = self._fits(texts)
+        return self._fused(tf.where(fits, similarity, -1.0), tf.where(fits, lexical, 0.0))
+
+    def _fits(self, texts: tf.Tensor) -> tf.Tensor:
+        """[B, A] bool, or [1, 1] where every reply fits every query."""
+        if not self.same_language:
+            return tf.ones([1, 1], tf.bool)
+        return tf.equal(has_chinese(texts)[:, None], has_chinese(tf.constant(self.replies))[None])
 
     def _best_of_reply(self, by_entry: tf.Tensor) -> tf.Tensor:
         """[B, E] -> [B, A]: the highest score among the entries of each reply."""

@@ -81,6 +81,13 @@ def language_of(text: str) -> str:
     return "zh" if re.search(CHINESE, text) else "en"
 
 
+def has_chinese(texts: Any) -> Any:
+    """`language_of` in the graph: [B] string -> [B] bool, whether a Chinese character stands in the text."""
+    import tensorflow as tf
+
+    return tf.strings.regex_full_match(texts, f"(?s).*{CHINESE}.*")
+
+
 def split_template(template: str, slots: Sequence[Slot]) -> list[tuple[str, str]]:
     """Pieces of a template: ("text", words), ("slot", name) or ("blank", name)."""
     known = {slot.name for slot in slots}

@@ -45,6 +45,21 @@ def test_a_reply_scores_as_its_best_entry_does_and_says_which(encoder, replies):
     np.testing.assert_allclose(found["similarity"], 1.0, atol=1e-5)
 
 
+def test_replies_in_another_language_fit_no_query(encoder):
+    # The English query stands among the Chinese replies' entries: it would find them, were they allowed.
+    replies, entries = ["请重置密码", "open the app", "两天"], ["reset password", "open the app", "转账要多久"]
+    index = retrieval.ReplyIndex(encoder, replies, entries, [0, 1, 2], fusion="weighted", same_language=True)
+    found = index.search(tf.constant(["reset password", "转账要多久"]), 3)
+    assert found["replies"].numpy()[:, 0].tolist() == [1, 2]
+    np.testing.assert_array_equal(found["similarity"][0, 1:], [-1, -1])
+    np.testing.assert_array_equal(found["lexical"][0, 1:], [0, 0])
+    assert found["similarity"][1, 2] == -1
+    all_scores = index.scores(tf.constant(["reset password"])).numpy()[0]
+    assert all_scores.argmax() == 1
+    free = retrieval.ReplyIndex(encoder, replies, entries, [0, 1, 2], fusion="weighted")
+    assert free.search(tf.constant(["reset password"]), 1)["replies"].numpy().tolist() == [[0]]
+
+
 def test_reciprocal_ranks_are_fused_as_in_decisions(encoder, replies):
     index = retrieval.ReplyIndex(encoder, replies, fusion="reciprocal_rank")
     found = index.search(tf.constant(QUERIES[:1]), 5)
