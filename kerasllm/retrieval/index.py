@@ -12,6 +12,7 @@ from kerasllm.errors import DataError
 from kerasllm.retrieval.encoding import embed_texts, text_encoder
 from kerasllm.retrieval.lexical import LexicalIndex
 from kerasllm.text.slots import has_chinese
+from kerasllm.text.turns import newest_turns
 from kerasllm.trained import Trained
 
 RANK_OFFSET = 60.0  # of reciprocal ranks (Cormack et al. 2009)
@@ -37,8 +38,8 @@ class ReplyIndex(tf.Module):
         best BM25 of the query; "reciprocal_rank": sum of 1 / (60 + rank) of both, a reply without a common word has
         only its dense rank (Cormack et al. 2009).
       dense_share: of "weighted".
-      same_language: a reply in Chinese fits queries with Chinese characters only, another one queries without; what
-        does not fit has cosine -1 and BM25 0.
+      same_language: a reply in Chinese fits queries whose newest turn has Chinese characters, another one those
+        without; what does not fit has cosine -1 and BM25 0.
 
     Raises:
       DataError: there is no reply, or a reply without an entry.
@@ -112,7 +113,7 @@ class ReplyIndex(tf.Module):
         """[B, A] bool, or [1, 1] where every reply fits every query."""
         if not self.same_language:
             return tf.ones([1, 1], tf.bool)
-        return tf.equal(has_chinese(texts)[:, None], has_chinese(tf.constant(self.replies))[None])
+        return tf.equal(has_chinese(newest_turns(texts))[:, None], has_chinese(tf.constant(self.replies))[None])
 
     def _best_of_reply(self, by_entry: tf.Tensor) -> tf.Tensor:
         """[B, E] -> [B, A]: the highest score among the entries of each reply."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 CUSTOMER, ASSISTANT = "customer", "assistant"
+BETWEEN_TURNS = " ; "  # of a query
 LONG_NUMBER = "[0-9]{5,}"
 
 
@@ -46,8 +47,15 @@ def query_texts(questions: Any, contexts: Any, num_turns: int) -> Any:
     is_turn = tf.not_equal(newest_first, "")
     newest = tf.ragged.boolean_mask(newest_first, is_turn)[:, :num_turns]
     words = tf.ragged.map_flat_values(tf.strings.regex_replace, newest, f"^(?:{CUSTOMER}|{ASSISTANT}): ", "")
-    history = tf.strings.reduce_join(words, axis=1, separator=" ; ")
-    return tf.where(tf.equal(history, ""), questions, tf.strings.join([questions, history], " ; "))
+    history = tf.strings.reduce_join(words, axis=1, separator=BETWEEN_TURNS)
+    return tf.where(tf.equal(history, ""), questions, tf.strings.join([questions, history], BETWEEN_TURNS))
+
+
+def newest_turns(queries: Any) -> Any:
+    """The questions in what `query_texts` returned, [B] string: the language of earlier turns is not theirs."""
+    import tensorflow as tf
+
+    return tf.strings.regex_replace(queries, f"(?s){BETWEEN_TURNS}.*", "")
 
 
 def open_request(contexts: Any, asks: Sequence[Sequence[str]]) -> tuple[Any, Any, Any]:

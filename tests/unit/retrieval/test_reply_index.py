@@ -56,6 +56,8 @@ def test_replies_in_another_language_fit_no_query(encoder):
     assert found["similarity"][1, 2] == -1
     all_scores = index.scores(tf.constant(["reset password"])).numpy()[0]
     assert all_scores.argmax() == 1
+    later = index.search(tf.constant(["reset password ; 转账要多久"]), 1)  # the turn before was Chinese
+    assert later["replies"].numpy().tolist() == [[1]]
     free = retrieval.ReplyIndex(encoder, replies, entries, [0, 1, 2], fusion="weighted")
     assert free.search(tf.constant(["reset password"]), 1)["replies"].numpy().tolist() == [[0]]
 
