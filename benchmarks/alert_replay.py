@@ -1,7 +1,7 @@
 """Does the monitor find planted surges before they end, and how often does it cry wolf? 14 days of real texts.
 
     python -m benchmarks.alert_replay --data DIR/financial_phrasebank/phrasebank.tsv --fold 0 \
-        --workdir runs/folds/from_MiniLM/seed1-fold0
+        --workdir runs/folds/from_MiniLM/agree50-seed1-fold0
     python -m benchmarks.alert_replay --data data/sentiment/test.tsv --server 127.0.0.1:8500 --model sentiment
 
 benchmarks/alert_stream.py makes the stream. Each distinct text is labelled once, by a workdir's model, by a server, or

@@ -46,9 +46,14 @@ def tuned(part: str, train: "QueryPassages", validation: "QueryPassages") -> Any
     run, tokenizer = starting_point(run_of(part), FLAGS.init_from, None)
     workdir = Path(FLAGS.workdir) / f"{part}-seed{run.seed}"
     results = retrieval.tune(run, tokenizer, (train, validation), workdir, FLAGS.init_from, FLAGS.num_devices)
-    if results["stopped"]:  # a model that is half trained is none to report
-        raise TrainingError(f"{workdir}: stopped by a signal at step {results['step']}. Start again to go on there.")
+    refuse_stopped(results, workdir)
     return load(workdir)
+
+
+def refuse_stopped(results: dict[str, Any], workdir: Path) -> None:
+    """Raises TrainingError where a signal ended the training: a model that is half trained is none to report."""
+    if results["stopped"]:
+        raise TrainingError(f"{workdir}: stopped by a signal at step {results['step']}. Start again to go on there.")
 
 
 def with_bm25(cosines: "np.ndarray", by_words: "np.ndarray", dense_share: float) -> "np.ndarray":

@@ -45,6 +45,11 @@ def export() -> Path:
     workdir = Path(FLAGS.workdir)
     run = load_run(workdir / "run.yaml")
     writers = {"text_classification": _export_classifier, "recommendation": _export_recommender}
+    if run.data.second_text_column is not None:
+        raise ExportError(
+            f"--workdir {workdir} holds a classifier of text pairs, and a served signature takes one text: it would "
+            "answer for the first texts alone. Score pairs with kerasllm.trained.score."
+        )
     if run.objective.task not in writers:
         raise ExportError(
             f"--workdir {workdir} holds a run of {run.objective.task}; what can be exported: {', '.join(writers)}. "

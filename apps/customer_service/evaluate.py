@@ -72,7 +72,7 @@ def judge_replies(assembled: "Assembled", pairs: list["Pair"]) -> tuple[dict[str
     from apps.customer_service import assembly
     from apps.customer_service.task import KEPT, read_pairs
     from kerasllm import decisions
-    from kerasllm.export.assistant import ANSWER, ASK_SLOT
+    from kerasllm.export.assistant import ANSWER, ASK_SLOT, DRAFT
 
     confidence = assembly.fit(assembled, read_pairs(assembled.workdir / KEPT, "validation"))
     ranks = assembly.ranks(assembled, confidence, pairs)
@@ -84,9 +84,7 @@ def judge_replies(assembled: "Assembled", pairs: list["Pair"]) -> tuple[dict[str
             for answer, pair in zip(answers, pairs, strict=True)
         ]
     )
-    is_sure = np.isin(actions, [ANSWER, ASK_SLOT]) | np.array(
-        [answer["reason"].startswith("draft") for answer in answers]
-    )
+    is_sure = np.isin(actions, [ANSWER, ASK_SLOT]) | np.array([answer["reason"] == DRAFT for answer in answers])
     figures = {
         "num_examples": len(pairs),
         "num_replies": assembled.index.num_replies,

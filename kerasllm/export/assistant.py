@@ -14,6 +14,7 @@ from kerasllm.text.slots import Slot, Templates, find_values, has_chinese
 from kerasllm.text.turns import ASSISTANT, open_request, query_texts
 
 ANSWER, ASK_SLOT, DOCUMENT, HAND_OVER = "answer", "ask_slot", "document", "hand_over"  # what an assistant does
+DRAFT = "draft: a person fills the blanks"  # reason of a hand-over with a sure reply
 HAND_OVERS = {
     "en": "I am not sure about this one. A colleague will take over from here.",
     "zh": "这个问题我不太确定，现在为您转接人工客服。",
@@ -180,7 +181,7 @@ class AssistantSignatures(tf.Module):
                 is_sure & (filled["has_blank"] | cannot_ask),
                 HAND_OVER,
                 filled["text"],
-                "draft: a person fills the blanks",
+                DRAFT,
             ),
             (is_sure & is_missing, ASK_SLOT, filled["ask"], "a value that the reply needs is missing"),
             (is_sure, ANSWER, filled["text"], "a known reply fits"),
