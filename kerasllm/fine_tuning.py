@@ -90,7 +90,7 @@ def fine_tune(
         workdir,
         init_from,
         lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
-        data.labelled_steps_per_epoch(train, run, training=True),
+        data.batches_per_epoch(train, run, training=True),
         lambda: data.labelled_batches(validation, tokenizer, run, training=False),
         num_devices,
         actions,

@@ -2,13 +2,12 @@
 
 from kerasllm.data.checks import Report, check_table
 from kerasllm.data.corpus import Corpus, Split, open_corpus
-from kerasllm.data.labelled import labelled_batches, labelled_steps_per_epoch, lengths_of, pack
+from kerasllm.data.labelled import labelled_batches, lengths_of, pack
+from kerasllm.data.order import batches_per_epoch
 from kerasllm.data.pairs import (
     QueryPassages,
     join_pairs,
     matching_batches,
-    pair_steps_per_epoch,
-    read_pairs,
     reranking_batches,
 )
 from kerasllm.data.pipelines import pretraining_batches, steps_per_epoch
@@ -24,22 +23,20 @@ __all__ = [
     "QueryPassages",
     "Report",
     "Split",
+    "batches_per_epoch",
     "check_table",
     "drop_shared",
     "join_pairs",
     "labelled_batches",
-    "labelled_steps_per_epoch",
     "normal_form",
     "lengths_of",
     "matching_batches",
     "open_corpus",
     "pack",
-    "pair_steps_per_epoch",
     "prepare_corpus",
     "pretraining_batches",
     "read_columns",
     "read_labelled",
-    "read_pairs",
     "read_texts",
     "reranking_batches",
     "split_by_text",

@@ -2,14 +2,13 @@
 
 # B rows, T tokens
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from kerasllm.config import Run
-from kerasllm.data.order import BatchOrder
+from kerasllm.data.order import BatchOrder, batches_per_epoch
 from kerasllm.data.tables import LabelledTexts
 from kerasllm.text import Tokenizer, pack_pairs, pack_texts
 
@@ -33,7 +32,7 @@ def labelled_batches(
     With run.objective.consistency, in training each row stands there twice, one below the other, and `twice_weights`
     [2B] float32 says so.
     """
-    steps = labelled_steps_per_epoch(examples, run, training=training)
+    steps = batches_per_epoch(examples, run, training=training)
     order = BatchOrder(lengths_of(tokenizer, examples.texts, examples.second), run, training, steps)
     texts, labels = [tf.constant(texts) for texts in (examples.texts, examples.second) if texts], _targets(examples)
     batch, twice = run.train.global_batch, training and run.objective.consistency > 0
@@ -76,9 +75,3 @@ def _targets(examples: LabelledTexts) -> dict[str, tf.Tensor]:
         targets[f"{name}_labels"] = tf.constant(np.maximum(classes, 0))
         targets[f"{name}_weights"] = tf.constant((classes >= 0).astype(np.float32))
     return targets
-
-
-def labelled_steps_per_epoch(examples: LabelledTexts, run: Run, *, training: bool) -> int:
-    """Batches of one epoch: full ones in training, all of them otherwise."""
-    batch = run.train.global_batch
-    return max(1, len(examples) // batch) if training else math.ceil(len(examples) / batch)

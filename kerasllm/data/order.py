@@ -1,7 +1,9 @@
 """In which order do examples stand in batches? Addressed by the step, rows of like length together."""
 
 import collections
+import math
 import threading
+from collections.abc import Sized
 
 import numpy as np
 
@@ -53,3 +55,9 @@ class BatchOrder:
         if not batches:
             return order
         return np.concatenate([random.permutation(np.concatenate(batches)).reshape(-1), order[full:]])
+
+
+def batches_per_epoch(examples: Sized, run: Run, *, training: bool) -> int:
+    """Batches of one epoch of labelled texts or pairs: full ones in training, all of them otherwise."""
+    batch = run.train.global_batch
+    return max(1, len(examples) // batch) if training else math.ceil(len(examples) / batch)

@@ -3,21 +3,17 @@
 # N queries, P passages, B rows, K hard negatives of a query, T tokens
 
 import dataclasses
-import math
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.config import Data, Run
+from kerasllm.config import Run
 from kerasllm.data.labelled import LENGTH_MULTIPLE, lengths_of
-from kerasllm.data.order import BatchOrder
+from kerasllm.data.order import BatchOrder, batches_per_epoch
 from kerasllm.data.splits import normal_form
-from kerasllm.data.tables import read_columns
 from kerasllm.errors import DataError
 from kerasllm.text import Tokenizer, pack_pairs, pack_texts
 
@@ -64,33 +60,6 @@ def join_pairs(queries: Sequence[str], passages: Sequence[str]) -> QueryPassages
     _, first = np.unique(right, return_index=True)
     distinct = [passages[place] for place in first]
     return QueryPassages(list(queries), distinct, right, np.zeros([len(right), 0], np.int32))
-
-
-def read_pairs(path: str | os.PathLike[str], data: Data) -> QueryPassages:
-    """Reads queries (data.text_column) and their passages (data.second_text_column) of a .tsv, .csv or .jsonl file.
-
-    Raises:
-      DataError: naming file and line: a missing column, an empty text, a row of another width; or no rows.
-    """
-    path = Path(path)
-    if data.second_text_column is None:
-        raise DataError(f"{path}: data.second_text_column is not set. Name the column of the right passages.")
-    queries, passages = [], []
-    for row, fields in read_columns(path, [data.text_column, data.second_text_column]):
-        for column in (data.text_column, data.second_text_column):
-            if not fields[column].strip():
-                raise DataError(f"{path}:{row}: empty {column!r}. Remove this row or fill it in.")
-        queries.append(fields[data.text_column])
-        passages.append(fields[data.second_text_column])
-    if not queries:
-        raise DataError(f"{path}: no rows. Give a file with at least one pair.")
-    return join_pairs(queries, passages)
-
-
-def pair_steps_per_epoch(pairs: QueryPassages, run: Run, *, training: bool) -> int:
-    """Batches of one epoch: full ones in training, all of them otherwise."""
-    batch = run.train.global_batch
-    return max(1, len(pairs) // batch) if training else math.ceil(len(pairs) / batch)
 
 
 def matching_batches(
@@ -148,7 +117,7 @@ def reranking_batches(
 def _batches(
     pairs: QueryPassages, tokenizer: Tokenizer, run: Run, pack: Any, training: bool, start_step: int
 ) -> tf.data.Dataset:
-    steps, batch = pair_steps_per_epoch(pairs, run, training=training), run.train.global_batch
+    steps, batch = batches_per_epoch(pairs, run, training=training), run.train.global_batch
     lengths = lengths_of(tokenizer, pairs.passages)[pairs.right]
     order = BatchOrder(lengths, run, training, steps)
     num_negatives = min(run.matching.hard_negatives, pairs.negatives.shape[1])

@@ -71,7 +71,7 @@ def tune(
         workdir,
         init_from,
         lambda step: make_batches(train, tokenizer, run, training=True, start_step=step),
-        data.pair_steps_per_epoch(train, run, training=True),
+        data.batches_per_epoch(train, run, training=True),
         lambda: make_batches(validation, tokenizer, run, training=False),
         num_devices,
         actions,

@@ -198,6 +198,10 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
     [
         (None, "cannot read the configuration"),
         ({"objective": {"task": "bert_pretraining"}}, "holds a run of bert_pretraining"),
+        (
+            {"objective": {"task": "text_classification"}, "data": {"second_text_column": "other"}},
+            "holds a classifier of text pairs",
+        ),
     ],
 )
 def test_the_program_refuses_other_workdirs(tmp_path, tree, message):

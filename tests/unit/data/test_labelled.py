@@ -118,11 +118,11 @@ def test_evaluation_keeps_the_order_and_fills_the_last_batch_with_weight_0():
     evaluation = batches(examples_of(10), run_of(), training=False)
     assert lengths_in(evaluation) == [*range(10), -1, -1]
     assert evaluation[1]["label_labels"].tolist() == [1, 2, 0, 1]
-    assert data.labelled_steps_per_epoch(examples_of(10), run_of(), training=False) == 3
+    assert data.batches_per_epoch(examples_of(10), run_of(), training=False) == 3
 
 
 def test_training_shows_every_epoch_in_another_order_and_leaves_out_less_than_a_batch():
-    assert data.labelled_steps_per_epoch(examples_of(10), run_of(), training=True) == 2
+    assert data.batches_per_epoch(examples_of(10), run_of(), training=True) == 2
     epochs = batches(examples_of(10), run_of(), 4, training=True)
     first, second = lengths_in(epochs[:2]), lengths_in(epochs[2:])
     assert len(set(first)) == len(set(second)) == 8

@@ -78,16 +78,3 @@ def test_reranking_batches_hold_packed_pairs(letters):
 def test_a_reranker_without_negatives_is_refused(letters):
     with pytest.raises(DataError, match="mine them"):
         data.reranking_batches(pairs_with([[], [], []]), letters, run_of(), training=True)
-
-
-def test_pairs_are_read_with_their_line_numbers(tmp_path):
-    path = tmp_path / "pairs.tsv"
-    path.write_text("question\treply\nwhere?\there\nwhen?\tnow\n")
-    columns = make_run({"data": {"text_column": "question", "second_text_column": "reply"}}).data
-    table = data.read_pairs(path, columns)
-    assert (table.queries, table.passages) == (["where?", "when?"], ["here", "now"])
-    path.write_text("question\treply\nwhere?\there\nwhen?\t \n")
-    with pytest.raises(DataError, match=r"pairs.tsv:3: empty 'reply'"):
-        data.read_pairs(path, columns)
-    with pytest.raises(DataError, match="second_text_column is not set"):
-        data.read_pairs(path, make_run({}).data)
