@@ -50,10 +50,10 @@ def score_bert(corpus: "Corpus", run: Run) -> dict[str, float | int | str]:
     """Masked tokens by the unigram, pairs by word overlap."""
     vocab_size = corpus.tokenizer.vocab_size
     train = corpus.split("train")
-    text = np.concatenate([train.tokens(document) for document in range(train.num_documents)])
+    counts = train.token_counts()
     held_out = list(batches(corpus, run, "held_out"))
     masked = unigram.score_masked_tokens(
-        unigram.count_tokens(text, vocab_size),
+        counts,
         np.concatenate([batch["masked_labels"].ravel() for batch in held_out]),
         np.concatenate([batch["masked_weights"].ravel() for batch in held_out]),
     )
@@ -63,7 +63,7 @@ def score_bert(corpus: "Corpus", run: Run) -> dict[str, float | int | str]:
         "unigram_guess": corpus.tokenizer.words[masked.token_id],
     }
     if run.objective.next_sentence_weight > 0:
-        ignored = word_overlap.frequent_tokens(text, vocab_size)
+        ignored = word_overlap.frequent_tokens(counts)
         ignored[[corpus.tokenizer.special.cls, corpus.tokenizer.special.sep]] = True
         fitted = word_overlap.fit_threshold(*pairs(batches(corpus, run, "train"), ignored))
         overlaps, is_random = pairs(iter(held_out), ignored)

@@ -1,7 +1,8 @@
-"""What does pretraining show of itself? The texts that a half-trained model writes, for TensorBoard."""
+"""What is pretraining's own? What a new model knows before its first step, and the texts that it writes on the way."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 NUM_SAMPLES = 4
 PROMPT_TOKENS = 16
 NEW_TOKENS = 32
+
+
+def initializer(corpus: Corpus, run: Run) -> Callable[[keras.Model], None] | None:
+    """A function that tells a new BERT how frequent the words are; None for GPT, which has no place for it."""
+    if run.objective.task != "bert_pretraining":
+        return None
+
+    def initialize(model: keras.Model) -> None:
+        special = [number for number in dataclasses.astuple(corpus.tokenizer.special) if number >= 0]
+        model.start_from_counts(corpus.split("train").token_counts(), special)
+
+    return initialize
 
 
 def text_samples(corpus: Corpus, run: Run) -> Callable[[keras.Model, int], dict[str, str]]:

@@ -41,6 +41,7 @@ def main() -> None:
             training.EmbeddingProjector(corpus.tokenizer.words, lambda model: model.backbone.word_table),
             *profile_steps(),
         ],
+        initialize=task.initializer(corpus, run),
     )
     corpus.tokenizer.save(trainer.workdir.tokenizer)
     results = trainer.fit(

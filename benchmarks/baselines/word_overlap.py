@@ -17,12 +17,11 @@ class OverlapThreshold:
         return float(((overlaps < self.threshold) == (is_random == 1)).mean())
 
 
-def frequent_tokens(token_ids: np.ndarray, vocab_size: int, share: float = 0.5) -> np.ndarray:
-    """Marks [V] bool the tokens that are not content: the most frequent ones that make up `share` of the text."""
-    counts = np.bincount(token_ids.ravel(), minlength=vocab_size)
+def frequent_tokens(counts: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """Marks [V] bool the tokens that are not content: of their counts [V], the highest that make up `share` of all."""
     order = np.argsort(-counts, kind="stable")
     before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
-    marked = np.zeros(vocab_size, dtype=bool)
+    marked = np.zeros(len(counts), dtype=bool)
     marked[order[before < share * counts.sum()]] = True
     return marked
 

@@ -95,6 +95,7 @@ class Objective(Section):
     whole_word: bool = False  # mask all pieces of a word together
     masked_lm_weight: float = 1.0
     next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
+    word_matches: bool = False  # next sentences are told by words of one part that the other has too, beside [CLS]
     pooling: Literal["first", "mean"] = (
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
     )

@@ -68,6 +68,14 @@ class Split:
         start = address - int(self.document_starts[document])
         return self._read(document, start, start + length)
 
+    def token_counts(self) -> np.ndarray:
+        """How often each token of the vocabulary stands in the documents: [V] int64."""
+        counts = np.zeros(self.tokenizer.vocab_size, np.int64)
+        for document in range(self.num_documents):
+            tokens, found = np.unique(self.tokens(document), return_counts=True)
+            counts[tokens] += found
+        return counts
+
     def _read(self, document: int, start: int, stop: int) -> np.ndarray:
         assert 0 <= start <= stop <= self.document_starts[document + 1] - self.document_starts[document]
         shard = bisect.bisect_right(self._first_documents, document) - 1

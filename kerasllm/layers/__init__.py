@@ -4,7 +4,14 @@ from kerasllm.layers.activations import activate
 from kerasllm.layers.attention import SelfAttention, attention_bias
 from kerasllm.layers.dropout import draw_seed, drop
 from kerasllm.layers.embeddings import TextEmbedding
-from kerasllm.layers.heads import ClassificationHead, MaskedLMHead, NextSentenceHead, Pooler, tied_logits
+from kerasllm.layers.heads import (
+    ClassificationHead,
+    MaskedLMHead,
+    NextSentenceHead,
+    Pooler,
+    WordMatchHead,
+    tied_logits,
+)
 from kerasllm.layers.normalization import LayerNorm, RMSNorm, make_norm
 from kerasllm.layers.projection import Projection
 from kerasllm.layers.transformer import TransformerBlock
@@ -20,6 +27,7 @@ __all__ = [
     "SelfAttention",
     "TextEmbedding",
     "TransformerBlock",
+    "WordMatchHead",
     "activate",
     "attention_bias",
     "draw_seed",

@@ -14,6 +14,8 @@ from kerasllm.layers.projection import Projection, dimensions
 
 # B batch, T tokens, M masked slots, S sequences of a row, D hidden width, V vocabulary, C classes
 
+SHARE_SCALE = 10.0  # of the weights of shares, so that a rate made for matrices moves them
+FIRST_SHARE_WEIGHTS = [-0.5, -0.3, 0.2]  # of the greater share, of the lesser one, and alone
 CLASSIFIER_DROPOUT_INDEX = 1_000_000  # far above any layer's
 
 
@@ -112,6 +114,60 @@ class NextSentenceHead(keras.layers.Layer):
     def call(self, pooled: Any) -> Any:
         """See the class for shapes."""
         return tf.cast(self.projection(pooled), tf.float32)
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class WordMatchHead(keras.layers.Layer):
+    """Does B follow A, judged by the words that both have? Logits that join those of NextSentenceHead.
+
+    The share of each part that stands in the other one too is told, where rare words count more than frequent ones: a
+    word of probability p counts p ** -rarity, and rarity is learned.
+
+    Shapes:
+      token_ids       [B, T]     int32
+      token_type_ids  [B, T]     int32    0 = A, 1 = B
+      sequence_ids    [B, T]     int32    0 = padding, k = k-th sequence of the row
+      num_sequences   int                 S
+      returns         [B, S, 2]  float32  logits; 0 for a sequence that has one part only
+
+    Attributes:
+      log_probabilities: [V] float32, of the words in the corpus (natural log), set by BertPretrainer.start_from_counts;
+        until then all words count alike.
+    """
+
+    def __init__(self, vocab_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights."""
+        self.log_probabilities = self.add_weight(
+            shape=(self.vocab_size,), initializer="zeros", name="log_probabilities", trainable=False, autocast=False
+        )
+        half, first = keras.initializers.Constant(0.5), keras.initializers.Constant(FIRST_SHARE_WEIGHTS)
+        self.rarity = self.add_weight(shape=(), initializer=half, name="rarity", autocast=False)
+        self.share_weights = self.add_weight(shape=(3,), initializer=first, name="share_weights", autocast=False)
+
+    def call(self, token_ids: Any, token_type_ids: Any, sequence_ids: Any, num_sequences: int) -> Any:
+        """See the class for shapes."""
+        is_same_pair = (sequence_ids[:, :, None] == sequence_ids[:, None]) & (sequence_ids > 0)[:, None]
+        is_other_part = is_same_pair & (token_type_ids[:, :, None] != token_type_ids[:, None])
+        is_same_word = token_ids[:, :, None] == token_ids[:, None]
+        is_matched = tf.cast(tf.reduce_any(is_other_part & is_same_word, axis=-1), tf.float32)
+        parts = tf.where(tf.reduce_any(is_other_part, axis=-1), 2 * (sequence_ids - 1) + token_type_ids, -1)
+        counts = tf.exp(-self.rarity.value * tf.gather(self.log_probabilities.value, token_ids))
+        counts = tf.one_hot(parts, 2 * num_sequences) * counts[:, :, None]  # two parts of each sequence
+        totals = tf.reduce_sum(counts, axis=1)
+        shares = tf.math.divide_no_nan(tf.einsum("bt,btp->bp", is_matched, counts), totals)
+        shares, has_part = (tf.reshape(each, [-1, num_sequences, 2]) for each in (shares, totals > 0))
+        features = tf.stack([tf.reduce_max(shares, -1), tf.reduce_min(shares, -1), tf.ones_like(shares[..., 0])], -1)
+        is_random = SHARE_SCALE * tf.linalg.matvec(features, self.share_weights.value)
+        is_random *= tf.cast(tf.reduce_all(has_part, axis=-1), tf.float32)
+        return tf.stack([-is_random, is_random], axis=-1) / 2
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {**super().get_config(), "vocab_size": self.vocab_size}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -39,7 +39,7 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
     fields = options.model_dump(exclude={"architecture"})
     backbone = backbone_class(vocab_size, dtype=run.train.precision, name="backbone", **fields)
     if task == "bert_pretraining":
-        return build(BertPretrainer(backbone, name="bert_pretrainer"))
+        return build(BertPretrainer(backbone, run.objective.word_matches, name="bert_pretrainer"))
     if task == "gpt_pretraining":
         return build(GPTCausalLM(backbone, name="gpt_causal_lm"))
     if task == "text_matching":

@@ -16,7 +16,7 @@ from kerasllm.layers.projection import dimensions
 
 NUM_LEVELS = 4  # none, disliked, neutral, liked
 LEVEL_WEIGHTS = (0.0, 0.0, 0.3, 1.0)  # what an event of each level counts at first
-NEWEST_SHARE, HALF_LIFE = 0.7, 8.0  # what the newest event counts more at first, and after how many events half of it
+NEWEST_SHARE, HALF_LIFE = 0.9, 5.0  # what the newest event counts more at first, and after how many events half of it
 RANKER_DIM = 32
 IMPOSSIBLE = -1e9  # score of no item
 TABLES = ("text", "categories", "slots", "affinity", "side", "is_cold")
@@ -37,11 +37,11 @@ FEATURES = (
 )
 FIRST_WEIGHTS = {
     "sequence": 1.0,
-    "liked_together": 0.5,
-    "seen_together": 0.5,
-    "text": 1.0,
-    "categories": 1.0,
-    "prior": 0.5,
+    "liked_together": 1.0,
+    "seen_together": 1.0,
+    "liked_soon_afterwards": 0.3,
+    "text": 0.5,
+    "categories": 0.5,
 }
 
 

@@ -1,17 +1,27 @@
 """What is predicted from a backbone? Masked words and next sentences, the next word, or labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kerasllm.layers import ClassificationHead, MaskedLMHead, NextSentenceHead, draw_seed, tied_logits
+from kerasllm.layers import (
+    ClassificationHead,
+    MaskedLMHead,
+    NextSentenceHead,
+    WordMatchHead,
+    draw_seed,
+    tied_logits,
+)
 from kerasllm.models.backbone import TransformerBackbone
 from kerasllm.models.bert import BertBackbone
 from kerasllm.models.gpt import GPTBackbone
 
 # B batch, T tokens, M masked slots, S sequences of a row, V vocabulary, C classes
+
+NO_WORD = 100.0  # log probability of special tokens where words are matched: they count nothing
 
 
 class Task(keras.Model):
@@ -40,21 +50,49 @@ class Task(keras.Model):
 class BertPretrainer(Task):
     """Masked words and next sentences (Devlin et al. 2019).
 
+    Args:
+      backbone: of BERT's kind.
+      word_matches: next sentences are told by words that both parts have too, and not by the pooled [CLS] alone.
+
     Shapes:
       inputs   BertBackbone's, and masked_positions [B, M] int32, pair_positions [B, S] int32 (optional: [[0]] * B)
       returns  {"masked_lm_logits": [B, M, V] float32, "next_sentence_logits": [B, S, 2] float32}
     """
 
-    def __init__(self, backbone: BertBackbone, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(
+        self, backbone: BertBackbone, word_matches: bool = False, name: str | None = None, dtype: Any = None
+    ) -> None:
         super().__init__(backbone, name, dtype)
         self.masked_lm = MaskedLMHead(backbone.vocab_size, backbone.options, name="masked_lm", dtype=self.dtype_policy)
         self.next_sentence = NextSentenceHead(name="next_sentence", dtype=self.dtype_policy)
+        self.word_matches = None
+        if word_matches:
+            self.word_matches = WordMatchHead(backbone.vocab_size, name="word_matches", dtype=self.dtype_policy)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all variables; `input_shape` is not read."""
         self.masked_lm.build((None, None, self.backbone.options.hidden_dim))
         self.next_sentence.build((None, self.backbone.options.hidden_dim))
+        if self.word_matches is not None:
+            self.word_matches.build((None, None))
+
+    def start_from_counts(self, counts: Any, special_ids: Sequence[int]) -> None:
+        """Tells a new model how frequent each word is, before its first step.
+
+        The bias of the masked-word head becomes the log of the words' probabilities, so that the first steps need not
+        learn them; word matches count rare words more, and special tokens not at all.
+
+        Args:
+          counts: [V] of each token in the training text.
+          special_ids: token ids that are no words.
+        """
+        counts = np.asarray(counts, np.float64) + 1
+        log_probabilities = np.log(counts / counts.sum())
+        self.masked_lm.bias.assign(log_probabilities)
+        if self.word_matches is not None:
+            log_probabilities[list(special_ids)] = NO_WORD
+            self.word_matches.log_probabilities.assign(log_probabilities)
 
     def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
         """Scores the masked slots and the pairs; rows are packed if there is more than one pair slot."""
@@ -65,12 +103,21 @@ class BertPretrainer(Task):
             pooled = self.backbone.pooler(tf.gather(outputs["hidden"], pair_positions, batch_dims=1))
         else:
             pooled = outputs["pooled"][:, None]
+        next_sentence = self.next_sentence(pooled)
+        if self.word_matches is not None:
+            zeros = tf.zeros_like(inputs["token_ids"])
+            parts = inputs.get("token_type_ids", zeros), inputs.get("sequence_ids", zeros + 1)
+            next_sentence += self.word_matches(inputs["token_ids"], *parts, num_sequences=pooled.shape[1])
         return {
             "masked_lm_logits": self.masked_lm(
                 outputs["hidden"], inputs["masked_positions"], self.backbone.word_table, training=training
             ),
-            "next_sentence_logits": self.next_sentence(pooled),
+            "next_sentence_logits": next_sentence,
         }
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor took."""
+        return {**super().get_config(), "word_matches": self.word_matches is not None}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -61,6 +61,14 @@ def test_a_split_gives_any_stretch_of_a_document(folder: Path, train: data.Split
     np.testing.assert_array_equal(train.read(second, 2), train.tokens(1, 0, 2))
 
 
+def test_a_split_counts_its_tokens(train: data.Split):
+    counts = train.token_counts()
+    assert counts.shape == (train.tokenizer.vocab_size,)
+    assert counts.sum() == train.num_tokens
+    token = int(train.tokens(0)[0])
+    assert counts[token] == sum((train.tokens(document) == token).sum() for document in range(train.num_documents))
+
+
 def test_the_manifest_counts_what_is_there(corpus: data.Corpus):
     manifest = corpus.manifest
     total = 0

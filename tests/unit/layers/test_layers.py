@@ -69,6 +69,32 @@ def test_the_heads_keep_the_layer_rules():
     )
 
 
+PARTS = {
+    "token_type_ids": tf.constant([[0, 0, 1, 1], [0, 1, 0, 0]]),
+    "sequence_ids": tf.constant([[1, 1, 1, 0], [1, 1, 2, 2]]),
+    "num_sequences": 2,
+}
+
+
+def test_word_matches_keep_the_layer_rules():
+    head = layers.WordMatchHead(9)
+    check_layer(head, tf.constant([[5, 6, 5, 5], [5, 6, 7, 8]]), output_shape=(2, 2, 2), **PARTS)
+
+
+def test_word_matches_tell_the_share_of_each_part_that_the_other_has():
+    # Row 0: A = (5, 6), B = (5), padding: shares 1/2 and 1. Row 1: (5 | 6) have nothing in common; its second
+    # sequence has no B: no score.
+    words = tf.constant([[5, 6, 5, 5], [5, 6, 7, 8]])
+    head = layers.WordMatchHead(9)
+    head.build((None, None))
+    random = np.array([[-5 * 1 - 3 * 0.5 + 2, 0], [2, 0]])
+    assert_close(head(words, **PARTS), np.stack([-random, random], axis=-1) / 2, atol=1e-6)
+
+    head.log_probabilities.assign(np.log([1, 1, 1, 1, 1, 0.36, 0.04, 1, 1]))  # 6 counts 5, 5 counts 5 / 3
+    random[0, 0] = -5 * 1 - 3 * 0.25 + 2
+    assert_close(head(words, **PARTS), np.stack([-random, random], axis=-1) / 2, atol=1e-6)
+
+
 def test_projection_without_bias_is_the_plain_product():
     layer = layers.Projection(3, use_bias=False)
     x = normal(2, 4, 5)

@@ -40,7 +40,7 @@ RECIPES = {
 
 def make(task, backbone, precision="float32"):
     tree = {
-        "objective": {"task": task},
+        "objective": {"task": task, "word_matches": backbone.get("positions") == "rotary"},
         "backbone": backbone,
         "data": {"labels": ["bad", "good", "mixed"]},
         "train": {"steps": 1, "precision": precision, "sequence_length": 16},
@@ -257,3 +257,19 @@ def test_filled_masks_are_the_best_words_at_the_slots():
     _, model = make("bert_pretraining", BERT)
     batch = batch_for("bert_pretraining")
     assert_close(models.fill_masks(model, batch), np.argmax(model(batch)["masked_lm_logits"], axis=-1))
+
+
+def test_a_new_bert_that_knows_the_counts_guesses_masked_words_by_them():
+    run = make_run(
+        {"objective": {"word_matches": True}, "backbone": BERT, "train": {"steps": 1, "sequence_length": 16}}
+        | {"export": {"sequence_length": 16}}
+    )
+    model = models.from_run(run, VOCABULARY)
+    counts = np.arange(VOCABULARY)
+    model.start_from_counts(counts, special_ids=[0, 39])
+    logits = model(batch_for("bert_pretraining"))["masked_lm_logits"]
+    probabilities = tf.nn.softmax(logits).numpy()[0, 0]
+    np.testing.assert_allclose(probabilities, (counts + 1) / (counts + 1).sum(), rtol=0.5)  # 0.02 is around, still
+    known = model.word_matches.log_probabilities.numpy()
+    np.testing.assert_allclose(np.exp(known[1:39]), (counts[1:39] + 1) / (counts + 1).sum(), rtol=1e-5)
+    assert np.exp(-0.5 * known[[0, 39]]).max() < 1e-20  # no words: they never match
