@@ -48,7 +48,6 @@ def main() -> None:
 
 def score_bert(corpus: "Corpus", run: Run) -> dict[str, float | int | str]:
     """Masked tokens by the unigram, pairs by word overlap."""
-    vocab_size = corpus.tokenizer.vocab_size
     train = corpus.split("train")
     counts = train.token_counts()
     held_out = list(batches(corpus, run, "held_out"))

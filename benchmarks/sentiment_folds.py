@@ -3,6 +3,7 @@
     python -m benchmarks.sentiment_folds --data DIR/financial_phrasebank/phrasebank.tsv --minilm FOLDER \
         --tweets runs/tweets --pretrained runs/bert_small --workdir runs/folds
 
+The second table tells what bounds the first: accuracy by the share of annotators that agreed on a sentence.
 With `--agree 100` only the sentences that all annotators agree on count. Rows are dealt to folds by a hash of their
 text, so equal texts share one. Of a fold's training rows a tenth, again by the hash, is the validation part that
 chooses the checkpoint and fits the decisions; nothing is chosen on the test fold.
@@ -12,6 +13,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,11 @@ from kerasllm.config import Run, load_run
 
 if TYPE_CHECKING:
     from kerasllm.data import LabelledTexts
+    from kerasllm.data.formats import Row
 
 FLAGS = flags.FLAGS
 NUM_FOLDS = 5
+AGREEMENTS = ["50", "66", "75", "100"]
 CONFIGS = Path("configs/financial_sentiment")
 
 
@@ -36,7 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_string("tweets", None, "Workdir of MiniLM tuned on twitter_fin_sentiment first; without it, left out.")
     flags.DEFINE_string("pretrained", None, "Workdir of apps.pretrain.train; without it, left out.")
     flags.DEFINE_string("workdir", None, "Folder for the runs; finished folds are not computed again.", required=True)
-    flags.DEFINE_enum("agree", "50", ["50", "66", "75", "100"], "Least share of annotators that agree, in percent.")
+    flags.DEFINE_enum("agree", "50", AGREEMENTS, "Least share of annotators that agree, in percent.")
     flags.DEFINE_multi_string("set", [], "Override of a setting of both configurations, section.key=value.")
     flags.DEFINE_multi_integer("seed", [1], "Seeds of the fine-tuning; may be repeated.")
 
@@ -77,14 +81,24 @@ def main() -> None:
             f"{min(row['folds']):>9.4f}{max(row['folds']):>9.4f}"
             f"{row.get('calibration_error', math.nan):>8.4f}{row.get('coverage', math.nan):>9.4f}   {row['folds']}"
         )
+    print("\naccuracy where so many percent of the annotators agreed, and the number of sentences")
+    for name, row in table.items():
+        shares = (f"{level}: {right / count:.4f} of {count}" for level, (right, count) in row["by_agreement"].items())
+        print(f"{name:<20}" + "   ".join(shares))
+
+
+def read_rows(run: Run, agree: str) -> "list[Row]":
+    """The rows that at least so many percent of the annotators agree on."""
+    from kerasllm.data.formats import read_format
+
+    return read_format(f"financial_phrasebank:{agree}={FLAGS.data}", run.data)
 
 
 def read_sentences(run: Run) -> "LabelledTexts":
     """The sentences that enough annotators agree on."""
     from kerasllm.data import LabelledTexts
-    from kerasllm.data.formats import read_format
 
-    rows = read_format(f"financial_phrasebank:{FLAGS.agree}={FLAGS.data}", run.data)
+    rows = read_rows(run, FLAGS.agree)
     labels = [run.data.labels.index(row.labels[run.data.label_column]) for row in rows]
     return LabelledTexts([row.text for row in rows], {"label": labels}, list(range(2, len(rows) + 2)))
 
@@ -105,7 +119,9 @@ def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | 
         run, tokenizer = fine_tuning.starting_point(run, init_from or FLAGS.pretrained, None)
         fine_tuning.fine_tune(run, tokenizer, (train, validation), workdir, init_from)
         trained = load(workdir)
-        report = evaluation.judge(trained, test, score(trained, test.texts))["label"]
+        logits = score(trained, test.texts)
+        report = evaluation.judge(trained, test, logits)["label"]
+        report["by_agreement"] = by_agreement(test, logits["label"].argmax(axis=-1).tolist(), run)
         report["seconds"] = time.time() - begin
         scores_file.write_text(json.dumps(report), encoding="utf-8")
         print(f"{name} seed {run.seed} fold {fold}: {report['accuracy']:.4f} {report['macro_f1']:.4f}", flush=True)
@@ -123,7 +139,18 @@ def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, Any]:
         train.texts + validation.texts, train.labels["label"] + validation.labels["label"], test.texts
     )
     counts = metrics.confusion_matrix(test.labels["label"], predicted, 1 + max(examples.labels["label"]))
-    return metrics.classification_report(counts, [str(label) for label in range(len(counts))])
+    report = metrics.classification_report(counts, [str(label) for label in range(len(counts))])
+    return {**report, "by_agreement": by_agreement(test, predicted, load_run(CONFIGS / "minilm.yaml"))}
+
+
+def by_agreement(test: "LabelledTexts", predicted: Sequence[int], run: Run) -> dict[str, list[int]]:
+    """For each share of annotators that agreed, in percent: how many predictions are right, and of how many."""
+    level_of = {row.text: agree for agree in AGREEMENTS for row in read_rows(run, agree)}  # the highest one stays
+    counts = {agree: [0, 0] for agree in AGREEMENTS if int(agree) >= int(FLAGS.agree)}
+    for text, label, guess in zip(test.texts, test.labels["label"], predicted, strict=True):
+        counts[level_of[text]][0] += label == guess
+        counts[level_of[text]][1] += 1
+    return counts
 
 
 def split(examples: "LabelledTexts", fold: int) -> tuple["LabelledTexts", "LabelledTexts", "LabelledTexts"]:
@@ -149,8 +176,12 @@ def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
             "coverage": sum(one["conformal"]["coverage"] for one in folds) / len(folds),
             "seconds": round(sum(one["seconds"] for one in folds)),
         }
+    levels = folds[0]["by_agreement"]
     return {
         **fitted,
+        "by_agreement": {
+            level: [sum(one["by_agreement"][level][place] for one in folds) for place in (0, 1)] for level in levels
+        },
         "accuracy": sum(one["accuracy"] for one in folds) / len(folds),
         "macro_f1": sum(one["macro_f1"] for one in folds) / len(folds),
         "folds": [round(one["accuracy"], 4) for one in folds],
