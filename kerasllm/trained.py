@@ -55,8 +55,7 @@ def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
         raise CheckpointError(f"{path} has no run.yaml. Give the --workdir of a training program.")
     run = load_run(path / "run.yaml")
     tokenizer = load_tokenizer(path / "tokenizer")
-    in_float32 = run.model_copy(update={"train": run.train.model_copy(update={"precision": "float32"})})
-    model = models.from_run(in_float32, tokenizer.vocab_size)
+    model = models.from_run(run.in_float32(), tokenizer.vocab_size)
     training.restore_weights(model, path, which)
     decisions = read_decisions(path / DECISIONS_FILE) if (path / DECISIONS_FILE).exists() else {}
     _check_decisions(decisions, run, path / DECISIONS_FILE)

@@ -2,6 +2,9 @@
 
 from kerasllm.config.loader import differences, dump_run, load_run, make_run, part_of
 from kerasllm.config.schema import (
+    DISLIKED,
+    LIKED,
+    NEUTRAL,
     Backbone,
     Data,
     Decisions,
@@ -16,6 +19,9 @@ from kerasllm.config.schema import (
 )
 
 __all__ = [
+    "DISLIKED",
+    "LIKED",
+    "NEUTRAL",
     "Backbone",
     "Data",
     "Decisions",

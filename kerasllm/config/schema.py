@@ -133,6 +133,9 @@ class Assistant(Section):
     right_when: Literal["same_reply", "same_intent"] = "same_reply"  # same_intent: a reply given to that intent before
 
 
+DISLIKED, NEUTRAL, LIKED = 1, 2, 3  # levels of an event in a history; 0: no event
+
+
 class Recommendation(Section):
     """History, candidates, negatives and lists of the recommender; `backbone` is the transformer over the history."""
 
@@ -243,3 +246,7 @@ class Run(Section):
                 f"backbone.max_length={self.backbone.max_length}"
             )
         return self
+
+    def in_float32(self) -> "Run":
+        """The same run to compute with in full precision, whatever it was trained in."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": "float32"})})

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.config import Recommendation, Run
+from kerasllm.config import DISLIKED, LIKED, NEUTRAL, Recommendation, Run
 from kerasllm.data.interactions import Catalogue, Events
 from kerasllm.data.item_tables import NUM_AFFINITIES, NUM_SIDES, ItemTables, Popularity, fit_affinity
 from kerasllm.data.order import BatchOrder
 
 # B rows, T history, C candidates, F folds of users, I items; item numbers count from 1, 0 is no item
 
-DISLIKED, NEUTRAL, LIKED = 1, 2, 3  # levels of an event; 0: no event
 NEWEST = 10  # items of the history whose neighbours are hard negatives
 NUM_NEIGHBOURS = 50
 STRAY_COLD = 0.02  # share of single candidates seen as new in rows that are not, so that both can be compared

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.config import Recommendation
+from kerasllm.config import DISLIKED, LIKED, NEUTRAL, Recommendation
 from kerasllm.export.checks import Call
 from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
 from kerasllm.models.recommendation import IMPOSSIBLE, Recommender
 
-LIKED, NEUTRAL, DISLIKED = 3, 2, 1  # levels of an event, as in data.next_items
 NUMBER = r"-?[0-9]+(\.[0-9]+)?"
 BECAUSE, POPULAR = "because you liked ", "popular with others"
 

@@ -27,8 +27,7 @@ def untuned(run: Run, init_from: str | None, tokenizer_folder: str | None = None
       ConfigError: as fine_tuning.starting_point does.
     """
     run, tokenizer = starting_point(run, init_from, tokenizer_folder)
-    in_float32 = run.model_copy(update={"train": run.train.model_copy(update={"precision": "float32"})})
-    model = models.from_run(in_float32, tokenizer.vocab_size)
+    model = models.from_run(run.in_float32(), tokenizer.vocab_size)
     initialize = weights_from(init_from)
     if initialize is not None:
         initialize(model)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from kerasllm.config import make_run
+from kerasllm.config import DISLIKED, LIKED, NEUTRAL, make_run
 from kerasllm.data import interactions
 from kerasllm.data.interactions import Catalogue, Events, make_events
 from kerasllm.data.item_tables import DAY, Popularity, closeness, fit_affinity, make_tables
-from kerasllm.data.next_items import DISLIKED, LIKED, NEUTRAL, NextItems, levels, liked_places
+from kerasllm.data.next_items import NextItems, levels, liked_places
 from kerasllm.errors import DataError
 
 RUN = make_run(
