@@ -5,7 +5,7 @@ import scipy.sparse
 
 
 def scores(
-    liked: np.ndarray, num_factors: int = 64, iterations: int = 200, rate: float = 0.02, seed: int = 1
+    liked: np.ndarray, num_factors: int = 32, iterations: int = 100, rate: float = 0.01, seed: int = 1
 ) -> np.ndarray:
     """[U, I] from liked [U, I] 0/1."""
     from implicit.bpr import BayesianPersonalizedRanking
@@ -14,7 +14,7 @@ def scores(
         factors=num_factors,
         iterations=iterations,
         learning_rate=rate,
-        regularization=0.01,
+        regularization=0.02,
         random_state=seed,
         num_threads=1,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def scores(liked: np.ndarray, num_neighbours: int = 50, shrinkage: float = 10.0) -> np.ndarray:
+def scores(liked: np.ndarray, num_neighbours: int = 200, shrinkage: float = 20.0) -> np.ndarray:
     """[U, I] from liked [U, I] 0/1.
 
     Args:
