@@ -93,6 +93,8 @@ class TensorBoard(Action):
 class EmbeddingProjector(Action):
     """The token embeddings with their words, for TensorBoard's projector; written anew at each checkpoint.
 
+    They stand in the folder of the training's events: the projector looks into folders with events only.
+
     Args:
       words: one per row of the table, as they are.
       table: model -> [V, D] embedding table, a keras.Variable or tensor.
@@ -105,7 +107,7 @@ class EmbeddingProjector(Action):
     def on_checkpoint(self, trainer: "Trainer", step: int, checkpoint: Checkpoint) -> None:
         """Writes the table."""
         table = self.table(trainer.model).numpy()
-        write_projector(trainer.workdir.tensorboard / "embeddings", table, self.words)
+        write_projector(trainer.workdir.tensorboard / "train", table, self.words)
 
 
 class Profile(Action):
@@ -137,6 +139,8 @@ class Profile(Action):
 
 def write_projector(folder: Path, table: np.ndarray, words: Sequence[str]) -> None:
     r"""Writes embeddings [V, D] and words so that `tensorboard --logdir` on a folder above shows them.
+
+    `folder` has to hold events too, or be the --logdir itself.
 
     At most the first 50,000 rows are written, and the tensor's name says so. Tabs and line ends, which the metadata
     file cannot hold, are written as \t, \n and \r; an empty word as two quotation marks.

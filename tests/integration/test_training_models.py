@@ -141,8 +141,11 @@ def test_a_classifier_starts_from_the_backbone_of_a_pretraining_run(tmp_path: Pa
 def test_the_projector_shows_the_embeddings_of_a_mirrored_model(tmp_path: Path) -> None:
     words = [f"word{index}" for index in range(VOCAB)]
     action = training.EmbeddingProjector(words, lambda model: model.backbone.word_table)
-    trainer = train(tmp_path, make_run("gpt_pretraining", steps=2), replicas=2, actions=(action,))
-    shown = np.loadtxt(tmp_path / "tensorboard" / "embeddings" / "tensors.tsv", delimiter="\t")
+    actions = (training.TensorBoard(), action)
+    trainer = train(tmp_path, make_run("gpt_pretraining", steps=2), replicas=2, actions=actions)
+    config = next((tmp_path / "tensorboard").rglob("projector_config.pbtxt"))
+    assert list(config.parent.glob("events.*")), "TensorBoard looks for the projector's files beside events only"
+    shown = np.loadtxt(config.parent / "tensors.tsv", delimiter="\t")
     np.testing.assert_allclose(shown, trainer.model.backbone.embedding.word_table.numpy(), rtol=1e-5, atol=1e-6)
 
 

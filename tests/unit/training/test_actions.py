@@ -45,7 +45,7 @@ def test_the_projector_gets_one_word_per_row_whatever_is_in_the_words(tmp_path: 
     action = EmbeddingProjector(words, lambda model: model.table.embeddings)
     trainer = tiny.make_trainer(tmp_path, actions=(action,))
     trainer.fit(tiny.batches_from, 6)
-    folder = tmp_path / "tensorboard" / "embeddings"
+    folder = tmp_path / "tensorboard" / "train"
     config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
     embedding = config.embeddings[0]
     table = np.loadtxt(folder / embedding.tensor_path, delimiter="\t", ndmin=2)
