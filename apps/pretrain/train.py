@@ -1,6 +1,6 @@
 """Pretrains BERT or GPT on prepared shards; the same --workdir continues where it stopped.
 
-python -m apps.pretrain.train --config configs/pretrain/bert_tiny.yaml --corpus corpora/mine --workdir runs/bert_tiny
+python -m apps.pretrain.train --config configs/pretrain/bert_small.yaml --corpus corpora/mine --workdir runs/bert_small
 """
 
 import json
