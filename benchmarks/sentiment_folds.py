@@ -6,9 +6,10 @@
 The second table tells what bounds the first: accuracy by the share of annotators that agreed on a sentence.
 With `--agree 100` only the sentences that all annotators agree on count. Rows are dealt to folds by a hash of their
 text, so equal texts share one. Of a fold's training rows a tenth, again by the hash, is the validation part that
-chooses the checkpoint and fits the decisions; nothing is chosen on the test fold.
+fits the decisions; nothing is chosen on the test fold.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -121,7 +122,7 @@ def fine_tuned(examples: "LabelledTexts", fold: int, run: Run, init_from: str | 
         trained = load(workdir)
         logits = score(trained, test.texts)
         report = evaluation.judge(trained, test, logits)["label"]
-        report["by_agreement"] = by_agreement(test, logits["label"].argmax(axis=-1).tolist(), run)
+        report["by_agreement"] = by_agreement(test, logits["label"].argmax(axis=-1).tolist())
         report["seconds"] = time.time() - begin
         scores_file.write_text(json.dumps(report), encoding="utf-8")
         print(f"{name} seed {run.seed} fold {fold}: {report['accuracy']:.4f} {report['macro_f1']:.4f}", flush=True)
@@ -140,12 +141,19 @@ def naive_bayes(examples: "LabelledTexts", fold: int) -> dict[str, Any]:
     )
     counts = metrics.confusion_matrix(test.labels["label"], predicted, 1 + max(examples.labels["label"]))
     report = metrics.classification_report(counts, [str(label) for label in range(len(counts))])
-    return {**report, "by_agreement": by_agreement(test, predicted, load_run(CONFIGS / "minilm.yaml"))}
+    return {**report, "by_agreement": by_agreement(test, predicted)}
 
 
-def by_agreement(test: "LabelledTexts", predicted: Sequence[int], run: Run) -> dict[str, list[int]]:
+@functools.cache
+def agreement_of_texts() -> dict[str, str]:
+    """The highest share of annotators, in percent, of which it is known that they agree on a sentence."""
+    run = load_run(CONFIGS / "minilm.yaml", FLAGS.set)
+    return {row.text: agree for agree in AGREEMENTS for row in read_rows(run, agree)}
+
+
+def by_agreement(test: "LabelledTexts", predicted: Sequence[int]) -> dict[str, list[int]]:
     """For each share of annotators that agreed, in percent: how many predictions are right, and of how many."""
-    level_of = {row.text: agree for agree in AGREEMENTS for row in read_rows(run, agree)}  # the highest one stays
+    level_of = agreement_of_texts()
     counts = {agree: [0, 0] for agree in AGREEMENTS if int(agree) >= int(FLAGS.agree)}
     for text, label, guess in zip(test.texts, test.labels["label"], predicted, strict=True):
         counts[level_of[text]][0] += label == guess
