@@ -163,7 +163,7 @@ def rebuild(workdir: str | os.PathLike[str], items: Catalogue | None, events: Ev
 
 
 def histories(recommender: TrainedRecommender, log: Events, users: Sequence[str]) -> dict[str, np.ndarray]:
-    """What the model is given of users: history and history_levels [U, T] int32, and side [U, I, 3] as of then.
+    """What the model is given of users: history and history_levels [U, T] int32, and side [U, I, 4] as of then.
 
     The moment is a user's newest event in `log`, or the end of the log for a user without any.
     """

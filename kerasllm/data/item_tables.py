@@ -17,7 +17,7 @@ from kerasllm.errors import CheckpointError
 # Item numbers are catalogue indices + 1; 0 stands for no item.
 
 NUM_AFFINITIES = 3  # EASE on what was liked, EASE on all events, liked soon afterwards
-NUM_SIDES = 3  # popularity, recent popularity, age
+NUM_SIDES = 4  # popularity, recent popularity, age, popularity of the categories
 AFFINITY_SCALE = 20.0  # brings EASE's weights, about 0.01 to 0.3, to the size of logits
 LONGEST_STEP = 20  # events between two items of which the second still counts as soon afterwards
 STEADY_COUNT = 20.0  # added to an item's events before dividing by them, so that rare items promise little
@@ -33,7 +33,7 @@ class ItemTables:
       categories: [I + 1, G] float32, 1 / (number of the item's categories) for each of them.
       slots: [I + 1] int32, row in `affinity`; 0 for items without one.
       affinity: [M + 1, M + 1, 3] float32; row: item of the history, column: candidate; 0 in row and column 0.
-      side: [I + 1, 3] float32 at the end of the log, see Popularity.
+      side: [I + 1, 4] float32 at the end of the log, see Popularity.
       is_cold: [I + 1] float32, 1 for items without any event.
       text_mean: [E] float32, what was taken away.
       num_trained: the first items, which had an embedding of their own in training.
@@ -177,15 +177,24 @@ class Popularity:
         self._released = np.concatenate([[np.nan], catalogue.released])
         self._num_items = max(1, num_items or len(catalogue))
         self._window = int(recent_days * DAY)
+        shares = _category_shares(catalogue) > 0
+        self._members = _padded_places(shares)
+        self._sizes = np.append(shares[: self._num_items + 1].sum(axis=0), 1)
+        counted = self._members[events.items + 1]
+        keys = counted * self._span + (events.times - self._first)[:, None]
+        self._category_keys = np.sort(keys[counted < shares.shape[1]])
+        self._category_starts = np.searchsorted(self._category_keys, np.arange(len(self._sizes)) * self._span)
 
     def features(self, numbers: np.ndarray, now: np.ndarray) -> np.ndarray:
-        """Log of the share of events, all and recent, against the mean item's, and the log of the age in days.
+        """Log of the share of events, all and recent, against the mean item's; age; the categories' popularity.
 
         Args:
           numbers: [...] item numbers.
           now: [...] seconds.
 
-        Returns: [..., 3] float32; age 0 where the release is not known or not yet.
+        Returns: [..., 4] float32; age is the log of days, 0 where the release is not known or not yet; the categories'
+          popularity is the mean over the item's categories of how popular the mean other item of each is, 0 without
+          categories. It is what is known of a new item.
         """
         before, earlier = self._counts(numbers, now), self._counts(numbers, now - self._window)
         total, total_earlier = (np.searchsorted(self._times, moment) for moment in (now, now - self._window))
@@ -194,14 +203,31 @@ class Popularity:
             np.log((before + 1) / (total / self._num_items + 1)),
             np.log((before - earlier + 1) / ((total - total_earlier) / self._num_items + 1)),
             np.log1p(age) / 5,
+            self._of_categories(numbers, now, before, total / self._num_items + 1),
         ]
         return np.stack(logs, axis=-1).astype(np.float32)
+
+    def _of_categories(self, numbers: np.ndarray, now: np.ndarray, own: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        members = self._members[numbers]
+        is_one = members < len(self._sizes) - 1
+        moment = np.clip(now - self._first, 0, self._span - 1)[..., None]
+        counts = np.searchsorted(self._category_keys, members * self._span + moment) - self._category_starts[members]
+        others = self._sizes[members] - (numbers <= self._num_items)[..., None]
+        per_other = (counts - own[..., None]) / np.maximum(others, 1)
+        logs = np.where(is_one, np.log((np.maximum(per_other, 0) + 1) / mean[..., None]), 0.0)
+        return np.asarray(logs.sum(axis=-1) / np.maximum(is_one.sum(axis=-1), 1))
 
     def _counts(self, numbers: np.ndarray, before: np.ndarray) -> np.ndarray:
         moment = np.clip(before - self._first, 0, self._span - 1)
         return np.searchsorted(self._keys, numbers * self._span + moment) - np.searchsorted(
             self._keys, numbers * self._span
         )
+
+
+def _padded_places(members: np.ndarray) -> np.ndarray:
+    """[I + 1, most] places of the True values of each row of [I + 1, G]; G behind the last."""
+    number, width = members.shape[1], max(1, int(members.sum(axis=1).max()))
+    return np.sort(np.where(members, np.arange(number), number), axis=1)[:, :width]
 
 
 def _category_shares(catalogue: Catalogue) -> np.ndarray:

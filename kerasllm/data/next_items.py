@@ -57,7 +57,7 @@ class NextItems:
         """The batches from a step on; endless in training. Step k is always the same batch.
 
         Keys: history, history_levels [B, T] int32; candidates [B, C] int32, the target first; affinity [B, T, C, 3],
-        side [B, C, 3], is_cold [B, C], candidate_bias [B, C] float32; labels [B] int32 (all 0), label_weights [B].
+        side [B, C, 4], is_cold [B, C], candidate_bias [B, C] float32; labels [B] int32 (all 0), label_weights [B].
         """
         batch, length = self.run.train.global_batch, self.settings.history_length
         num = 1 + self.settings.num_negatives

@@ -33,6 +33,7 @@ FEATURES = (
     "prior",  # popularity, times k / (k + events of the user)
     "is_cold",
     "num_events",
+    "category_popularity",  # of the other items of its categories
     "text_quality",  # what the text alone says of how well an item is liked
 )
 FIRST_WEIGHTS = {
@@ -58,7 +59,7 @@ class Recommender(keras.Model):
     Shapes:
       history, history_levels  [B, T] int32, the oldest event first, 0 behind the newest
       candidates               [B, C] int32
-      affinity, side, is_cold  [B, T, C, 3], [B, C, 3], [B, C] float32; without them, looked up in the tables
+      affinity, side, is_cold  [B, T, C, 3], [B, C, 4], [B, C] float32; without them, looked up in the tables
       candidate_bias           [B, C] float32, added to the logits in training: minus the log of how often a candidate
                                was to be expected in the sample (Bengio & Senecal 2008)
       returns                  {"logits": [B, C] float32}
@@ -149,6 +150,7 @@ class Recommender(keras.Model):
             popularity[..., 0] * prior_events / (prior_events + num_events),
             is_cold,
             tf.math.log1p(num_events) / 4,
+            side[..., 3],
             self.quality(drop(candidate_text, 0.3, dropout_seed if training else None, 1000))[..., 0],
         ]
         return tf.stack(columns, axis=-1)

@@ -110,6 +110,19 @@ def test_recent_popularity_forgets():
     np.testing.assert_allclose(features[:, 1], np.log([1 / 1.5, 2 / 1.5]), atol=1e-6)
 
 
+def test_the_popularity_of_a_category_is_that_of_its_other_items():
+    # Items 0, 2 and 4 are "even", 1 and 3 "odd" and "rare"; item numbers count from 1.
+    rows = [("ann", 0, 100, 4.0), ("bob", 0, 200, 4.0), ("ann", 2, 300, 4.0), ("bob", 1, 400, 4.0)]
+    popularity = Popularity(make_events(rows), a_catalogue(5), recent_days=1)
+    known = popularity.features(np.array([1, 3, 5, 2, 4]), np.full(5, 500))
+    # Events per other item: (0 + 1) / 2 beside item 0, (2 + 0) / 2, (2 + 1) / 2; none beside item 1, item 1's beside 3.
+    expected = np.log((np.array([1 / 2, 2 / 2, 3 / 2, 0, 1]) + 1) / (4 / 5 + 1))
+    np.testing.assert_allclose(known[:, 3], expected, atol=1e-6)
+    np.testing.assert_allclose(popularity.features(np.array([5]), np.array([201]))[0, 3], np.log(2 / (2 / 5 + 1)))
+    grown = Popularity(make_events(rows), a_catalogue(9), recent_days=1, num_items=5)
+    np.testing.assert_array_equal(grown.features(np.array([1, 3, 5, 2, 4]), np.full(5, 500)), known)
+
+
 def test_ease_of_two_items_that_go_together():
     # Two users with both items: G = [[2, 2], [2, 2]] + 1; its inverse is [[3, -2], [-2, 3]] / 5; weight 2 / 3.
     import scipy.sparse
