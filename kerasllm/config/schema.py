@@ -95,6 +95,7 @@ class Objective(Section):
     whole_word: bool = False  # mask all pieces of a word together
     masked_lm_weight: float = 1.0
     next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
+    pairs: Literal["next_sentence", "sentence_order"] = "next_sentence"  # b is another text, or a and b are swapped
     word_matches: bool = False  # next sentences are told by words of one part that the other has too, beside [CLS]
     pooling: Literal["first", "mean"] = (
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
@@ -186,6 +187,9 @@ class Train(Section):
     global_batch: int = Field(32, ge=1)  # rows of one optimizer step, over all replicas and accumulations
     accumulation: int = Field(1, ge=1)  # slices of a replica's rows, computed one after another
     sequence_length: int = Field(128, ge=8)  # tokens a row
+    pack: bool = False  # several sentence pairs in a training row that do not see each other (bert_pretraining)
+    rematerialize: bool = False  # compute each block again in the backward pass instead of keeping what is inside it
+    jit_compile: Literal["auto"] | bool = "auto"  # of the training step, by XLA; auto: on GPUs
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: Literal["one_device", "mirrored", "multi_worker_mirrored", "tpu"] = "one_device"
     log_every: int = Field(10, ge=1)  # steps
