@@ -126,8 +126,10 @@ def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
             raise ExportError("the model answers with numbers that are not finite. Export another checkpoint.")
     texts = [text.encode() for text in SAMPLE_TEXTS]
     examples = [_example(text) for text in texts]
+    given = {"text": np.array(texts, object)}
     return [
-        Call("serving_default", {"text": np.array(texts, object)}, arrays_of(signatures.predict(tf.constant(texts)))),
+        Call("serving_default", given, arrays_of(signatures.predict(tf.constant(texts)))),
+        Call("labels", given, arrays_of(signatures.name_labels(tf.constant(texts)))),
         Call("classify", {"inputs": np.array(examples, object)}, arrays_of(signatures.classify(tf.constant(examples)))),
     ]
 

@@ -74,8 +74,15 @@ class ClassifierSignatures(tf.Module):
         features = tf.io.parse_example(inputs, {TEXT_FEATURE: tf.io.FixedLenFeature([], tf.string)})
         name, labels = next(iter(self.labels.items()))
         scores = self._decided[name](self.logits(features[TEXT_FEATURE])[name])["probabilities"]
-        classes = tf.tile(tf.constant([labels]), [tf.shape(scores)[0], 1])
-        return {"classes": classes, "scores": scores}
+        return {"classes": tf.tile(tf.constant([labels]), [tf.shape(scores)[0], 1]), "scores": scores}
+
+    def name_labels(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Any texts [B] string -> for each head labels [B, C] string, the names of the columns of its probabilities."""
+        several = len(self.labels) > 1
+        return {
+            f"{name}_labels" if several else "labels": tf.tile(tf.constant([labels]), [tf.shape(text)[0], 1])
+            for name, labels in self.labels.items()
+        }
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
@@ -83,6 +90,7 @@ class ClassifierSignatures(tf.Module):
         return {
             "serving_default": tf.function(self.predict, autograph=False).get_concrete_function(text=strings),
             "classify": tf.function(self.classify, autograph=False).get_concrete_function(inputs=strings),
+            "labels": tf.function(self.name_labels, autograph=False).get_concrete_function(text=strings),
         }
 
 

@@ -14,15 +14,6 @@ from serving.clients import PredictClient
 
 LOG = logging.getLogger("kerasllm.monitor")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
-# Answers do not name the columns of their probabilities. Of these texts some model calls one negative; its highest
-# probability shows the column.
-PLAINLY_NEGATIVE = (
-    "Operating profit fell sharply and the company reported a heavy loss.",
-    "Shares plunge after a profit warning; the firm will cut 500 jobs.",
-    "negative",
-    "公司净利润大幅下降，出现严重亏损。",
-    "loss",
-)
 _Answer = TypeVar("_Answer")
 
 
@@ -50,7 +41,7 @@ class Scorer:
 
     Raises (each call):
       Stopped: `stop` was set.
-      ConfigError: the model is no sentiment classifier.
+      ConfigError: the model is no sentiment classifier, or it does not know the negative label.
       ModelNotFound: the server does not have the model.
     """
 
@@ -64,15 +55,16 @@ class Scorer:
         self._client, self._negative = client, negative_label.encode()
         self._stop, self._on_retry = stop, on_retry
         self._prefix: str | None = None
-        self._column: int | None = None  # of negative; None: told by the label alone
+        self._column = 0  # of the negative label among the probabilities; known with the prefix
 
     def score(self, texts: Sequence[str]) -> list[Score | str]:
         """A score for each text; the server's reason for a text that it refuses."""
         if not texts:
             return []
         if self._prefix is None:
-            self._prefix = self._find_head()
-            self._column = self._find_column()
+            prefix = self._find_head()
+            self._column = self._find_column(prefix)
+            self._prefix = prefix
         try:
             return list(self._scores(self._patiently(lambda: self._client.predict({"text": list(texts)}))))
         except InvalidRequest as error:
@@ -83,34 +75,33 @@ class Scorer:
 
     def _find_head(self) -> str:
         """Prefix of the sentiment head's outputs: none for a model with one head."""
-        signature = self._patiently(self._client.metadata).get("serving_default", {"inputs": {}, "outputs": {}})
+        signatures = self._patiently(self._client.metadata)
+        signature = signatures.get("serving_default", {"inputs": {}, "outputs": {}})
         for prefix in ("", "sentiment_"):
-            if (
-                "text" in signature["inputs"]
-                and {f"{prefix}label", f"{prefix}probabilities"} <= signature["outputs"].keys()
-            ):
+            needed = {f"{prefix}label", f"{prefix}probabilities"}
+            if "text" in signature["inputs"] and needed <= signature["outputs"].keys() and "labels" in signatures:
                 return prefix
         raise ConfigError(
             f"--model {self._client.model_name}: not a sentiment classifier. It takes {sorted(signature['inputs'])} and"
-            f" answers {sorted(signature['outputs'])}; needed are text, and label and probabilities (or sentiment_...)."
+            f" answers {sorted(signature['outputs'])}; needed are text, and label and probabilities (or sentiment_...),"
+            " and a signature `labels`. A model of an earlier version has to be exported anew."
         )
 
-    def _find_column(self) -> int | None:
-        outputs = self._patiently(lambda: self._client.predict({"text": list(PLAINLY_NEGATIVE)}))
-        rows = np.flatnonzero(outputs[f"{self._prefix}label"] == self._negative)
-        if len(rows):
-            return int(outputs[f"{self._prefix}probabilities"][rows[0]].argmax())
-        LOG.warning("%s calls no plainly negative text %s.", self._client.model_name, self._negative.decode())
-        return None
+    def _find_column(self, prefix: str) -> int:
+        names = self._patiently(lambda: self._client.predict({"text": [""]}, "labels"))[f"{prefix}labels"][0].tolist()
+        if self._negative not in names:
+            known = ", ".join(name.decode("utf-8", "replace") for name in names)
+            raise ConfigError(
+                f"--negative_label {self._negative.decode()}: {self._client.model_name} knows the labels {known}."
+            )
+        return int(names.index(self._negative))
 
     def _scores(self, outputs: dict[str, np.ndarray]) -> Any:
         labels, probabilities = outputs[f"{self._prefix}label"], outputs[f"{self._prefix}probabilities"]
         topics = outputs.get("topic_label")
         for row, label in enumerate(labels):
-            is_negative = bool(label == self._negative)
-            column = self._column if self._column is not None else int(probabilities[row].argmax())
-            negative = float(probabilities[row, column]) if is_negative or self._column is not None else 0.0
-            yield Score(negative, is_negative, None if topics is None else topics[row].decode("utf-8", "replace"))
+            topic = None if topics is None else topics[row].decode("utf-8", "replace")
+            yield Score(float(probabilities[row, self._column]), bool(label == self._negative), topic)
 
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         """Tries until the server answers, waiting longer each time, up to 15 s."""

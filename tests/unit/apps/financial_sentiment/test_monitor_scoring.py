@@ -15,13 +15,14 @@ class Client:
 
     model_name, address = "sentiment", "nowhere"
 
-    def __init__(self, failures=0, outputs=("label", "probabilities"), word="loss"):
-        self.calls, self.failures, self.outputs, self.word = [], failures, outputs, word
+    def __init__(self, failures=0, outputs=("label", "probabilities")):
+        self.calls, self.failures, self.outputs = [], failures, outputs
 
     def metadata(self):
-        return {"serving_default": {"inputs": {"text": ""}, "outputs": dict.fromkeys(self.outputs, "")}}
+        default = {"inputs": {"text": ""}, "outputs": dict.fromkeys(self.outputs, "")}
+        return {"serving_default": default, "labels": {"inputs": {"text": ""}, "outputs": {"labels": ""}}}
 
-    def predict(self, inputs):
+    def predict(self, inputs, signature="serving_default"):
         texts = inputs["text"]
         self.calls.append(texts)
         if self.failures:
@@ -29,7 +30,9 @@ class Client:
             raise ServerUnavailable("gone.")
         if any("bad" in text for text in texts):
             raise InvalidRequest("a bad text")
-        is_negative = [self.word in text for text in texts]
+        if signature == "labels":
+            return {"labels": np.array([[b"neutral", b"negative"]] * len(texts), object)}
+        is_negative = ["loss" in text for text in texts]
         labels = np.array([b"negative" if one else b"neutral" for one in is_negative], object)
         return {
             "label": labels,
@@ -50,9 +53,9 @@ def test_the_probability_of_negative_is_given_for_every_label():
     assert scorer(Client()).score(["a loss", "news"]) == [Score(0.75, True, None), Score(0.125, False, None)]
 
 
-def test_without_a_known_column_the_label_decides():
-    client = Client(word="verlust")  # calls none of the plainly negative texts negative
-    assert scorer(client).score(["news", "verlust"]) == [Score(0.0, False, None), Score(0.75, True, None)]
+def test_a_label_that_the_model_does_not_know_is_refused_with_those_that_it_knows():
+    with pytest.raises(ConfigError, match="--negative_label bad: sentiment knows the labels neutral, negative"):
+        Scorer(Client(), "bad", threading.Event()).score(["news"])
 
 
 def test_a_refused_text_is_found_by_halves_and_the_others_are_scored():
@@ -61,7 +64,7 @@ def test_a_refused_text_is_found_by_halves_and_the_others_are_scored():
     assert [type(one) for one in found] == [Score] * 5 + [str] + [Score] * 2
     assert found[5] == "refused by the server: a bad text"
     assert found[6] == Score(0.75, True, None)
-    # 8 texts; 4 good, 4 with the bad one; 2 with it (1 good, 1 bad), 2 good; after one call for the column
+    # 8 texts; 4 good, 4 with the bad one; 2 with it (1 good, 1 bad), 2 good; before them the names
     assert [len(call) for call in client.calls[1:]] == [8, 4, 4, 2, 1, 1, 2]
 
 
