@@ -93,6 +93,7 @@ class Objective(Section):
     ] = "bert_pretraining"
     mask_share: float = Field(0.15, gt=0, lt=1)  # of the real tokens of a row (Devlin et al. 2019)
     whole_word: bool = False  # mask all pieces of a word together
+    mask_spans: bool = False  # mask several words in a row together (Joshi et al. 2020); in Chinese, characters
     masked_lm_weight: float = 1.0
     next_sentence_weight: float = 1.0  # 0: no sentence pairs are made
     pairs: Literal["next_sentence", "sentence_order"] = "next_sentence"  # b is another text, or a and b are swapped
@@ -101,7 +102,19 @@ class Objective(Section):
         "first"  # what a classifier reads: BERT's pooled [CLS], or the mean of all tokens
     )
     classifier_dropout: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # share of a label's weight that all classes divide, in training
     consistency: float = Field(0.0, ge=0)  # of a classifier: weight of R-Drop (Liang et al. 2021); each row goes twice
+
+
+class MixedTask(Section):
+    """Labelled texts, or pairs of them (a premise and a hypothesis), that a pretraining learns beside its corpus."""
+
+    text_column: str = "text"
+    second_text_column: str | None = None  # of text pairs
+    label_column: str = "label"
+    labels: tuple[str, ...] = Field(min_length=2)  # in the order of the output probabilities
+    share: float = Field(gt=0, lt=1)  # of the steps; the rest is the corpus's and the other tasks'
+    weight: float = Field(1.0, gt=0)  # of its mean loss in a step of its own
 
 
 class Matching(Section):
@@ -164,19 +177,22 @@ class Recommendation(Section):
 
 
 class Optimizer(Section):
-    """AdamW and its schedule."""
+    """The update rule, its schedule, and which layers learn how fast and from when on."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "sgd", "lion", "lamb", "muon", "adafactor"] = "adamw"
     peak_learning_rate: float = Field(1e-4, gt=0)
     warmup_share: float = Field(0.1, ge=0, le=1)  # of all steps, linear from 0
     decay: Literal["linear", "cosine", "constant"] = "linear"
     final_share: float = Field(0.0, ge=0, le=1)  # of the peak, reached at the last step
     weight_decay: float = Field(0.01, ge=0)  # decoupled; never on norms and biases
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-6
+    beta_1: float = 0.9  # of adamw, lion, lamb, and of muon where it is AdamW
+    beta_2: float = 0.999  # likewise; Lion's paper has 0.99
+    epsilon: float = 1e-6  # of adamw, lamb, and of muon where it is AdamW
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd and muon; Muon's source has 0.95
     clip_norm: float | None = Field(1.0, gt=0)  # of the global gradient; None: no clipping
     layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate from each layer to the one below; 1: all learn alike
+    frozen: tuple[str, ...] = ()  # parts of variables' paths that never learn, such as embedding/word_table or block_0
+    unfreeze_share: float = Field(0.0, ge=0, le=1)  # of all steps: the lowest layer learns from then on; 0: at once
 
 
 class Train(Section):
@@ -211,6 +227,24 @@ class Train(Section):
         return self.steps or max(1, round((self.epochs or 1) * steps_per_epoch))
 
 
+class Cluster(Section):
+    """Where a run of several processes or a TPU computes: a run may go on with another cluster."""
+
+    workers: tuple[str, ...] = ()  # host:port of each process, the chief first; TF_CONFIG, where set, goes before it
+    timeout_s: float = Field(600.0, gt=0)  # a worker silent for so long is lost; writing a checkpoint takes less
+    tpu: str = "local"  # name or grpc:// address of the TPU; "local": of this machine, as on a TPU VM
+
+    @model_validator(mode="after")
+    def _have_ports(self) -> Self:
+        for worker in self.workers:
+            host, _, port = worker.rpartition(":")
+            if not (host and port.isdigit()):
+                raise ValueError(f"workers: {worker!r} is not host:port, for example trainer-0:2222")
+        if len(set(self.workers)) < len(self.workers):
+            raise ValueError("workers: an address stands there twice")
+        return self
+
+
 class Export(Section):
     """What the SavedModel accepts, and what a model has to pass before it becomes one."""
 
@@ -232,9 +266,11 @@ class Run(Section):
     decisions: Decisions = Decisions()
     recommendation: Recommendation = Recommendation()
     assistant: Assistant = Assistant()
+    mix: dict[str, MixedTask] = {}  # by name: what bert_pretraining learns beside masked words
     parts: dict[str, dict[str, Any]] = {}  # of an application with several models: what is other in each one's run
     optimizer: Optimizer = Optimizer()
     train: Train = Train(steps=1000)
+    cluster: Cluster = Cluster()
     export: Export = Export()
 
     @model_validator(mode="after")
@@ -249,6 +285,17 @@ class Run(Section):
                 f"export.sequence_length={self.export.sequence_length} exceeds "
                 f"backbone.max_length={self.backbone.max_length}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mix_fits(self) -> Self:
+        if self.mix and self.objective.task != "bert_pretraining":
+            raise ValueError(f"mix needs objective.task=bert_pretraining, the run says {self.objective.task}")
+        if sum(task.share for task in self.mix.values()) >= 1:
+            raise ValueError("the shares of mix leave no step for the corpus: their sum must be below 1")
+        taken = {"masked_lm", "next_sentence", "sentence_order"} & set(self.mix)
+        if taken:
+            raise ValueError(f"mix.{min(taken)}: the corpus has a head of that name; take another")
         return self
 
     def in_float32(self) -> "Run":
