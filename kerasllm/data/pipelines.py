@@ -3,7 +3,7 @@
 The global batch of step k is the same however the run got there: resuming is asking for step k.
 """
 
-# B rows, T tokens, M masked slots
+# B rows, T tokens, M masked slots, S sequences of a row
 
 import collections
 import functools
@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from kerasllm.config import Run
 from kerasllm.data.corpus import Split
+from kerasllm.data.packing import RowPlan, one_a_row, pack_rows, sequences_a_row
 from kerasllm.data.plans import PairPlan, StreamPlan, plan_pairs, plan_stream
 from kerasllm.errors import ConfigError, DataError
 from kerasllm.text import Masker
 
 EVALUATION_SEED = 20181011  # of every evaluation, whatever the run's seed: scores of two runs are of the same rows
-Plan = PairPlan | StreamPlan
+Plan = RowPlan | StreamPlan
 Arrays = tuple[np.ndarray, ...]
-_BERT_NAMES = ("row_ids", "token_ids", "token_type_ids", "sequence_ids", "position_ids", "pair_labels", "pair_weights")
+_TOKEN_NAMES = ("token_ids", "token_type_ids", "sequence_ids", "position_ids")
+_BERT_NAMES = ("row_ids", *_TOKEN_NAMES, "pair_positions", "pair_labels", "pair_weights")
 _GPT_NAMES = ("token_ids", "sequence_ids", "position_ids", "labels", "label_weights")
 
 
@@ -33,6 +36,9 @@ def pretraining_batches(split: Split, run: Run, *, start_step: int = 0, repeat: 
     Training ("train"): step k holds rows k*B to (k+1)*B of an endless line of epochs. Each epoch is a new order, new
     pairs and new masks, all drawn from (run.seed, epoch). Every epoch has the steps of the first one: where its plan
     has more rows the last of them (others each time) are left out, where it has fewer it begins again.
+
+    With run.train.pack a training row of BERT holds several sequences, at most S, which the first epoch's plan tells.
+    Without it, and in evaluation, S is 1: held-out figures do not depend on packing.
 
     Evaluation ("held_out"): always the same rows and masks, at most run.train.evaluation_rows, once; the last batch is
     filled up with rows of weight 0.
@@ -70,6 +76,8 @@ class _Rows:
         self.seed = EVALUATION_SEED if self.is_evaluation else run.seed
         self._lock = threading.Lock()
         self._plans: collections.OrderedDict[int, Plan] = collections.OrderedDict()
+        self.packs = run.train.pack and run.objective.task == "bert_pretraining" and not self.is_evaluation
+        self.num_sequences = sequences_a_row(self._sequences(0), run.train.sequence_length) if self.packs else 1
         rows = len(self.plan(0))
         if not rows:
             raise DataError(
@@ -103,15 +111,22 @@ class _Rows:
         return plan, rows % len(plan), rows + (epoch << 32)
 
     def _make_plan(self, epoch: int) -> Plan:
-        length, objective = self.run.train.sequence_length, self.run.objective
+        train, objective = self.run.train, self.run.objective
         if objective.task == "gpt_pretraining":
-            return plan_stream(self.split, self.seed, epoch, length)
+            return plan_stream(self.split, self.seed, epoch, train.sequence_length)
         if objective.task == "bert_pretraining":
-            with_pairs = objective.next_sentence_weight > 0
-            return plan_pairs(self.split, self.seed, epoch, length, with_pairs)
+            sequences = self._sequences(epoch)
+            if not self.packs:
+                return one_a_row(sequences)
+            return pack_rows(sequences, train.sequence_length, self.seed, epoch, self.num_sequences)
         raise ConfigError(
             f"objective.task={objective.task!r} is not a pretraining: bert_pretraining or gpt_pretraining."
         )
+
+    def _sequences(self, epoch: int) -> PairPlan:
+        objective = self.run.objective
+        pairs = objective.pairs if objective.next_sentence_weight > 0 else None
+        return plan_pairs(self.split, self.seed, epoch, self.run.train.sequence_length, pairs, cut=self.packs)
 
 
 def _reader(
@@ -119,7 +134,8 @@ def _reader(
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A function for Dataset.map from a step to the arrays of its rows, with static shapes."""
     batch, length = rows.run.train.global_batch, rows.run.train.sequence_length
-    shapes = {"row_ids": [batch, 2], "pair_labels": [batch, 1], "pair_weights": [batch, 1]}
+    shapes = {name: [batch, rows.num_sequences] for name in ("pair_positions", "pair_labels", "pair_weights")}
+    shapes["row_ids"] = [batch, 2]
     types = [tf.float32 if name.endswith("weights") else tf.int32 for name in names]
 
     def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -134,28 +150,37 @@ def _reader(
 def _bert_rows(rows: _Rows, step: int) -> Arrays:
     """The arrays of _BERT_NAMES for one step, not masked yet."""
     plan, indices, names = rows.of_step(int(step))
-    assert isinstance(plan, PairPlan)
-    split, special, length = rows.split, rows.split.tokenizer.special, rows.run.train.sequence_length
-    token_ids = np.full((len(indices), length), special.pad, np.int32)
-    types, sequence_ids, positions = (np.zeros((len(indices), length), np.int32) for _ in range(3))
-    labels, weights = np.zeros((len(indices), 1), np.int32), np.zeros((len(indices), 1), np.float32)
+    assert isinstance(plan, RowPlan)
+    sequences, length = plan.sequences, rows.run.train.sequence_length
+    tokens = {name: np.zeros((len(indices), length), np.int32) for name in _TOKEN_NAMES}
+    tokens["token_ids"].fill(rows.split.tokenizer.special.pad)
+    positions, labels = (np.zeros((len(indices), rows.num_sequences), np.int32) for _ in range(2))
+    weights = np.zeros((len(indices), rows.num_sequences), np.float32)
     for row, index in enumerate(indices.tolist()):
         if index < 0:
             continue
-        length_a, length_b = int(plan.length_a[index]), int(plan.length_b[index])
-        end = length_a + 2
-        token_ids[row, 0], token_ids[row, end - 1] = special.cls, special.sep
-        token_ids[row, 1 : end - 1] = split.read(int(plan.start_a[index]), length_a)
-        if length_b:
-            token_ids[row, end : end + length_b] = split.read(int(plan.start_b[index]), length_b)
-            token_ids[row, end + length_b] = special.sep
-            types[row, end : end + length_b + 1] = 1
-            end += length_b + 1
-        sequence_ids[row, :end] = 1
-        positions[row, :end] = np.arange(end)
-        labels[row], weights[row] = plan.is_random[index], plan.has_pair[index]
+        end = 0
+        for slot, number in enumerate(range(*plan.borders[index : index + 2].tolist())):
+            positions[row, slot], begin = end, end
+            token_ids, middle = _read_sequence(rows.split, sequences, number)
+            end = begin + len(token_ids)
+            tokens["token_ids"][row, begin:end] = token_ids
+            tokens["token_type_ids"][row, begin + middle : end] = 1
+            tokens["sequence_ids"][row, begin:end] = slot + 1
+            tokens["position_ids"][row, begin:end] = np.arange(end - begin)
+            labels[row, slot], weights[row, slot] = sequences.is_wrong[number], sequences.has_pair[number]
     row_ids = np.stack([names & 0x7FFFFFFF, names >> 31], axis=1).astype(np.int32)
-    return row_ids, token_ids, types, sequence_ids, positions, labels, weights
+    return row_ids, *tokens.values(), positions, labels, weights
+
+
+def _read_sequence(split: Split, plan: PairPlan, number: int) -> tuple[np.ndarray, int]:
+    """Token ids of `[CLS] a [SEP] b [SEP]`, or of `[CLS] a [SEP]`, and the place where b begins."""
+    special = split.tokenizer.special
+    length_a, length_b = int(plan.length_a[number]), int(plan.length_b[number])
+    parts: list[ArrayLike] = [[special.cls], split.read(int(plan.start_a[number]), length_a), [special.sep]]
+    if length_b:
+        parts += [split.read(int(plan.start_b[number]), length_b), [special.sep]]
+    return np.concatenate(parts), length_a + 2
 
 
 def _gpt_rows(rows: _Rows, step: int) -> Arrays:
@@ -209,6 +234,6 @@ def _masking(split: Split, run: Run, seed: int) -> Callable[[dict[str, tf.Tensor
     def mask(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         batch = dict(batch)
         seeds = tf.bitwise.bitwise_xor(batch.pop("row_ids"), base)
-        return {**batch, "pair_positions": tf.zeros_like(batch["pair_labels"]), **masker(batch["token_ids"], seeds)}
+        return {**batch, **masker(batch["token_ids"], seeds)}
 
     return mask

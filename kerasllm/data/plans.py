@@ -13,6 +13,7 @@ import numpy as np
 from kerasllm.data.corpus import Split
 
 PAIR_CANDIDATES = 8  # random places looked at for a B; the one whose length fits best is taken
+LEAST_PART = 8  # tokens that a part has at least where sentences may be cut and their borders allow it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +27,8 @@ class PairPlan:
     length_a: np.ndarray
     start_b: np.ndarray
     length_b: np.ndarray
-    is_random: np.ndarray  # bool: b comes from another document
-    has_pair: np.ndarray  # bool: the row counts for next-sentence prediction
+    is_wrong: np.ndarray  # bool: b does not follow a; it comes from another document, or it is what stands before a
+    has_pair: np.ndarray  # bool: the row has two parts, of which the model is asked
 
     def __len__(self) -> int:
         return len(self.start_a)
@@ -56,7 +57,9 @@ class StreamPlan:
         return len(self.rows)
 
 
-def plan_pairs(split: Split, seed: int, epoch: int, length: int, with_pairs: bool) -> PairPlan:
+def plan_pairs(
+    split: Split, seed: int, epoch: int, length: int, pairs: str | None = "next_sentence", cut: bool = False
+) -> PairPlan:
     """Plans the rows of one epoch for BERT.
 
     The sentences of a document are gathered while they fit into a row. A chunk of two or more is cut at a random
@@ -68,18 +71,31 @@ def plan_pairs(split: Split, seed: int, epoch: int, length: int, with_pairs: boo
 
     Sentences too long for a row are cut into equal pieces, so that no token is lost.
 
+    Sentence order (Lan et al. 2020, section 3.1): every second chunk has its two parts in the wrong order; nothing is
+    taken from other documents, so that a source of one document makes pairs too.
+
+    Cut: a chunk goes on to the end of its row and cuts the last sentence there, the next one begins with the rest; only
+    the last chunk of a document is shorter. A random B is cut as the one that it replaces: where the chunk ends inside
+    of its document, B has exactly the length that is left; else it ends with a sentence.
+
     Args:
       split: the documents.
       seed: of the run.
       epoch: counted from 0.
       length: tokens of a row, special ones included.
-      with_pairs: False makes rows of A alone.
+      pairs: next_sentence, sentence_order, or None: rows of A alone.
+      cut: rows are filled to the last token. Sentence order is never cut: where a part begins and ends would tell it.
     """
     random = np.random.default_rng([seed, epoch, 0])
-    room = length - (3 if with_pairs else 2)
-    starts, documents = _pieces(split, room)
-    chunks = _chunks(starts, documents, _may_pair(split) & with_pairs, room, random)
-    chunks = _with_random_b(chunks, starts, documents, split, room, random)
+    room = length - (3 if pairs else 2)
+    cut = cut and pairs != "sentence_order"
+    starts, documents = (split.sentence_starts, split.document_sentences) if cut else _pieces(split, room)
+    may_pair = _may_pair(split) if pairs == "next_sentence" else np.full(split.num_documents, pairs is not None)
+    chunks = _chunks(starts, documents, may_pair, room, random, cut, gives_back=pairs == "next_sentence")
+    if pairs == "sentence_order":
+        chunks = _swapped(chunks)
+    elif pairs:
+        chunks = _with_random_b(chunks, starts, documents, split, room, random, cut)
     return chunks[random.permutation(len(chunks))]
 
 
@@ -113,32 +129,67 @@ def _may_pair(split: Split) -> np.ndarray:
 
 
 def _chunks(
-    starts: np.ndarray, documents: np.ndarray, may_pair: np.ndarray, room: int, random: np.random.Generator
+    starts: np.ndarray,
+    documents: np.ndarray,
+    may_pair: np.ndarray,
+    room: int,
+    random: np.random.Generator,
+    cut: bool,
+    gives_back: bool,
 ) -> PairPlan:
-    """Gathers sentences into rows; the random B are still to be found, their `length_b` says how long one is wanted."""
+    """Gathers sentences into rows; wrong pairs are still to be made, a random B shall have the `length_b` found here.
+
+    With `gives_back` the B of a chunk that is to be wrong is the beginning of the next chunk.
+    """
     addresses, borders = starts.tolist(), documents.tolist()
     draws = _Draws(random)
     rows: list[tuple[int, int, int, bool, bool]] = []
     for document, pairs_allowed in enumerate(may_pair.tolist()):
         first, stop = borders[document], borders[document + 1]
-        while first < stop:
-            last = bisect.bisect_right(addresses, addresses[first] + room, first, stop + 1) - 1
-            has_pair = pairs_allowed and last - first > 1
-            middle = first + 1 + int(draws.uniform() * (last - first - 1)) if has_pair else last
-            is_random = has_pair and draws.label()
-            start, border = addresses[first], addresses[middle]
-            rows.append((start, border - start, addresses[last] - border, is_random, has_pair))
-            first = middle if is_random else last
+        begin, document_end = addresses[first], addresses[stop]
+        while begin < document_end:
+            end = min(begin + room, document_end)
+            if end < document_end:
+                whole = addresses[bisect.bisect_right(addresses, end, first, stop + 1) - 1]
+                end = max(begin + 1, min(end, document_end - LEAST_PART)) if cut else whole
+            low, high = _inner_borders(addresses, begin, end, LEAST_PART if cut else 1)
+            has_pair = pairs_allowed and low < high
+            middle = addresses[low + int(draws.uniform() * (high - low))] if has_pair else end
+            is_wrong = has_pair and draws.label()
+            rows.append((begin, middle - begin, end - middle, is_wrong, has_pair))
+            begin = middle if is_wrong and gives_back else end
     table = np.array(rows, np.int64).reshape(-1, 5)
     start_a, length_a, length_b = table[:, 0], table[:, 1], table[:, 2]
     return PairPlan(start_a, length_a, start_a + length_a, length_b, table[:, 3] > 0, table[:, 4] > 0)
 
 
+def _inner_borders(addresses: list[int], begin: int, end: int, least: int) -> tuple[int, int]:
+    """First and last + 1 of the sentences that may begin a B: `least` tokens on both sides, or else one."""
+    low, high = bisect.bisect_left(addresses, begin + least), bisect.bisect_right(addresses, end - least)
+    return (low, high) if low < high or least == 1 else _inner_borders(addresses, begin, end, 1)
+
+
+def _swapped(plan: PairPlan) -> PairPlan:
+    """The wrong rows get their parts in the other order."""
+    a, b = (plan.start_a, plan.length_a), (plan.start_b, plan.length_b)
+    (start_a, length_a), (start_b, length_b) = (
+        [np.where(plan.is_wrong, other, own) for own, other in zip(part, swapped, strict=True)]
+        for part, swapped in ((a, b), (b, a))
+    )
+    return dataclasses.replace(plan, start_a=start_a, length_a=length_a, start_b=start_b, length_b=length_b)
+
+
 def _with_random_b(
-    plan: PairPlan, starts: np.ndarray, documents: np.ndarray, split: Split, room: int, random: np.random.Generator
+    plan: PairPlan,
+    starts: np.ndarray,
+    documents: np.ndarray,
+    split: Split,
+    room: int,
+    random: np.random.Generator,
+    cut: bool,
 ) -> PairPlan:
     """Gives the rows that want one a B from another document of their source."""
-    rows = np.flatnonzero(plan.is_random)
+    rows = np.flatnonzero(plan.is_wrong)
     if not len(rows):
         return plan
     own = np.searchsorted(split.document_starts, plan.start_a[rows], side="right") - 1
@@ -156,6 +207,9 @@ def _with_random_b(
     longer = np.clip(fitting, first + 1, stop)
     shorter = np.clip(fitting - 1, first + 1, stop)
     whole = np.concatenate([starts[longer], starts[shorter]]) - np.tile(starts[first], (2, 1))
+    if cut:
+        is_inside = (plan.start_b + plan.length_b)[rows] < split.document_starts[own + 1]
+        whole = np.where(is_inside, np.tile(np.minimum(starts[stop] - starts[first], wanted), (2, 1)), whole)
     lengths = np.minimum(whole, most)  # a first sentence that does not fit loses its end: the last resort
     best = (np.abs(lengths - wanted) + room * (whole > most)).argmin(axis=0)
     columns = np.arange(len(rows))
