@@ -111,7 +111,7 @@ class CheckpointFolder:
             (unfinished / "run.yaml").write_text(dump_run(run), encoding="utf-8")
             for path in (*unfinished.iterdir(), unfinished):
                 _force_to_disk(path)
-            shutil.rmtree(folder, ignore_errors=True)
+            self._remove(folder)
             unfinished.rename(folder)
             _force_to_disk(self.folder)
             self._prune()
@@ -129,7 +129,14 @@ class CheckpointFolder:
         best = self.best()
         for checkpoint in self.all()[: -self.keep_newest] if self.keep_newest else []:
             if checkpoint != best:
-                shutil.rmtree(checkpoint.folder)
+                self._remove(checkpoint.folder)
+
+    def _remove(self, folder: Path) -> None:
+        """Takes a checkpoint away under another name first: a process killed halfway leaves none that is half there."""
+        if folder.exists():
+            condemned = self.folder / f"{UNFINISHED}old-{folder.name}"
+            folder.rename(condemned)
+            shutil.rmtree(condemned)
 
 
 def restore_state(checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from kerasllm.config import Run, differences, dump_run, load_run
 from kerasllm.errors import ConfigError, TrainingError
 
+WHERE = ("train.strategy:", "cluster.")  # settings that say where is computed
+
 
 class Workdir:
     """Paths of one run: run.yaml, tokenizer/, checkpoints/, tensorboard/, metrics.json."""
@@ -44,28 +46,44 @@ class Workdir:
             yield
 
 
-def prepare_workdir(path: str | os.PathLike[str], run: Run) -> Workdir:
+def prepare_workdir(path: str | os.PathLike[str], run: Run, writes: bool = True) -> Workdir:
     """Makes the folder and its run.yaml, or checks that the run.yaml there says the same as `run`.
+
+    Where it computes (the strategy, the cluster) may differ: it is not what is computed.
+
+    Args:
+      path: of the folder.
+      run: the configuration.
+      writes: False for a worker that is not the chief: it only compares.
 
     Raises:
       ConfigError: the folder cannot be written, or belongs to another configuration.
     """
     workdir = Workdir(path)
-    try:
-        workdir.path.mkdir(parents=True, exist_ok=True)
-        _write_whole(workdir.path / ".writable", "")
-        (workdir.path / ".writable").unlink()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error}). Give a --workdir that can.") from error
-    if not workdir.run_yaml.exists():
-        _write_whole(workdir.run_yaml, dump_run(run))
-    elif changed := differences(load_run(workdir.run_yaml), run):
+    if writes:
+        _make_folder(workdir, run)
+    if workdir.run_yaml.exists() and (changed := _changes(load_run(workdir.run_yaml), run)):
         listed = "\n  ".join(changed)
         raise ConfigError(
             f"{path} belongs to a run of another configuration (there -> now):\n  {listed}\n"
             f"Give a new --workdir, or go on with --config {workdir.run_yaml}."
         )
     return workdir
+
+
+def _make_folder(workdir: Workdir, run: Run) -> None:
+    try:
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        _write_whole(workdir.path / ".writable", "")
+        (workdir.path / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"{workdir.path} cannot be written ({error}). Give a --workdir that can.") from error
+    if not workdir.run_yaml.exists():
+        _write_whole(workdir.run_yaml, dump_run(run))
+
+
+def _changes(there: Run, now: Run) -> list[str]:
+    return [line for line in differences(there, now) if not line.startswith(WHERE)]
 
 
 def _write_whole(path: Path, text: str) -> None:
