@@ -17,11 +17,13 @@ from kerasllm.errors import ConfigError, TrainingError
 from kerasllm.losses import Head
 from kerasllm.training.actions import Action
 from kerasllm.training.checkpoints import Checkpoint, CheckpointFolder, restore_state
+from kerasllm.training.distribution import distributed
 from kerasllm.training.optimizers import make_optimizer
 from kerasllm.training.progress import Progress
-from kerasllm.training.step import EvaluationStep, TrainStep, distributed
+from kerasllm.training.step import EvaluationStep, TrainStep
 from kerasllm.training.window import Window, add_up
 from kerasllm.training.workdir import prepare_workdir
+from kerasllm.training.workers import is_chief, naming_lost_workers, num_workers, total_over_workers
 
 MOST_SKIPS = 3  # in a row: one bad batch is bad luck, three are a run that has left the rails
 
@@ -38,11 +40,12 @@ class Trainer:
       run: the configuration; of it `train`, `optimizer` and `seed` are used.
       workdir: folder of the run; made if it is not there.
       strategy: from `make_strategy`.
-      actions: what happens on the way (TensorBoard, ...).
+      actions: what happens on the way (TensorBoard, ...); of several workers, in the chief alone.
       initialize: called with the new model when there is no checkpoint to go on from, to load a pretrained part.
 
     Attributes:
       model, optimizer: there after `prepare`.
+      is_chief: this process writes the workdir; of several workers one does.
       stopped: a signal (SIGTERM, SIGINT) ended `fit` early; the state is saved, the program should exit with 0.
 
     Raises:
@@ -68,12 +71,13 @@ class Trainer:
         self.model_fn = model_fn
         self.heads = tuple(heads)
         self.run = run
-        self.workdir = prepare_workdir(workdir, run)
+        self.is_chief = is_chief(strategy)
+        self.workdir = prepare_workdir(workdir, run, writes=self.is_chief)
         self.strategy = strategy
-        self.actions = tuple(actions)
+        self.actions = tuple(actions) if self.is_chief else ()
         self.initialize = initialize
         self.checkpoints = CheckpointFolder(self.workdir.checkpoints, run.train.keep_newest)
-        self.stopped = False
+        self.stopped = self._is_told_to_stop = False
         self.total_steps = 0
         self.train_metrics: Metrics = {}
         self.held_out_metrics: Metrics = {}
@@ -114,12 +118,13 @@ class Trainer:
           {"step", "stopped", "train": metrics of the last look, "held_out": metrics}, also written to metrics.json.
 
         Raises:
-          TrainingError: numbers are not finite any more, the data ended, or another process trains here.
+          TrainingError: numbers are not finite any more, the data ended, another process trains here, or a worker is
+            lost.
           CheckpointError: the newest checkpoint is of another shape or damaged, or cannot be written.
         """
-        self.stopped = False
-        self.prepare(total_steps)
-        with self.workdir.locked(), self._signals_that_stop():
+        self.stopped = self._is_told_to_stop = False
+        with self._alone(), self._signals_that_stop():
+            self.prepare(total_steps)
             step = self._resume()
             progress = Progress(step, total_steps)
             self._tell("on_start", step)
@@ -141,7 +146,9 @@ class Trainer:
                 "train": self.train_metrics,
                 "held_out": self.held_out_metrics,
             }
-            self.workdir.write_metrics(results)
+            if self.is_chief:
+                self.workdir.write_metrics(results)
+            total_over_workers(self.strategy, step)  # no worker ends before the chief has written everything
         return results
 
     def evaluate(self, batches: tf.data.Dataset) -> Metrics:
@@ -164,6 +171,7 @@ class Trainer:
         4. The data is asked for from that step on; dropout is keyed by the step. There is no other state.
         """
         newest = self.checkpoints.newest()
+        self._agree_on(newest.step if newest else 0)
         if newest is None:
             if self.initialize is not None:
                 self.initialize(self.model)
@@ -172,6 +180,14 @@ class Trainer:
             restore_state(newest, self.model, self.optimizer)
         self._saved_step = newest.step
         return newest.step
+
+    def _agree_on(self, step: int) -> None:
+        """Stops a run whose workers would go on from different steps."""
+        if total_over_workers(self.strategy, step) != step * num_workers(self.strategy):
+            raise TrainingError(
+                f"this worker would go on from step {step}, another one from another step. {self.workdir.path} has to "
+                "be one folder that all workers see."
+            )
 
     def _train_some(self, step: int, next_batch: Callable[[], Any], progress: Progress) -> int:
         """Trains up to the next step at which something is due, or until a signal comes."""
@@ -195,6 +211,8 @@ class Trainer:
                     self._stop_for_skips()
                 step += 1
                 progress.advance()
+        if num_workers(self.strategy) > 1:  # all of them end at the same step, or some would wait for the others
+            self.stopped = total_over_workers(self.strategy, self._is_told_to_stop) > 0
         return step
 
     def _look(self, step: int, progress: Progress, evaluation_batches: Callable[[], tf.data.Dataset] | None) -> None:
@@ -227,6 +245,8 @@ class Trainer:
         self._evaluated_step = step
 
     def _keep(self, step: int) -> None:
+        if not self.is_chief:
+            return
         evaluated = self._evaluated_step == step
         best = self.checkpoints.best() if evaluated else None
         is_best = evaluated and (best is None or self.held_out_metrics["loss"] < best.loss)
@@ -265,15 +285,26 @@ class Trainer:
             getattr(action, event)(self, step, *details)
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other run writes in the workdir; a worker that is lost ends this one with an error that says so."""
+        with self.workdir.locked() if self.is_chief else contextlib.nullcontext():
+            with naming_lost_workers(self.strategy):
+                yield
+
+    @contextlib.contextmanager
     def _signals_that_stop(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the run after the step; a second one does what it did before."""
+        """SIGTERM and SIGINT end the run after the step; a second one does what it did before.
+
+        Of several workers all end at the next look.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
         def stop(number: int, _: object) -> None:
-            self.stopped = True
+            self._is_told_to_stop = True
+            self.stopped = num_workers(self.strategy) == 1
             signal.signal(number, before[signal.Signals(number)])
 
         for number in before:
