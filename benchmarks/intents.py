@@ -82,6 +82,7 @@ def fine_tuned(parts: dict[str, "LabelledTexts"], run: Run) -> dict[str, float]:
         "macro_f1": figures["macro_f1"],
         "calibration_before": figures["calibration"]["error_before"],
         "calibration": figures["calibration"]["error_after"],
+        "calibration_by_chance": figures["calibration"]["error_by_chance"],
         "conformal_coverage": figures["conformal"]["coverage"],
         "training_minutes": seconds / 60,
     }

@@ -180,6 +180,7 @@ def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
     if "calibration" in folds[0]:
         fitted = {
             "calibration_error": sum(one["calibration"]["error_after"] for one in folds) / len(folds),
+            "error_by_chance": sum(one["calibration"]["error_by_chance"] for one in folds) / len(folds),
             "error_before": sum(one["calibration"]["error_before"] for one in folds) / len(folds),
             "coverage": sum(one["conformal"]["coverage"] for one in folds) / len(folds),
             "seconds": round(sum(one["seconds"] for one in folds)),

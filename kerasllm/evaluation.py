@@ -6,7 +6,14 @@ import numpy as np
 
 from kerasllm import metrics, training
 from kerasllm.data import LabelledTexts
-from kerasllm.decisions import ClassDecision, auc, expected_calibration_error, scope_scores, softmax
+from kerasllm.decisions import (
+    ClassDecision,
+    auc,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    scope_scores,
+    softmax,
+)
 from kerasllm.trained import Trained
 
 # N texts, C classes
@@ -47,6 +54,7 @@ def _judge_head(
         "temperature": decision.temperature,
         "error_before": expected_calibration_error(softmax(known), truth),
         "error_after": expected_calibration_error(probabilities, truth),
+        "error_by_chance": calibration_error_by_chance(probabilities),
     }
     figures["conformal"] = {
         "promised": settings.coverage,
@@ -99,7 +107,7 @@ def table(head: str, figures: dict[str, Any]) -> str:
         f"{'accuracy':<14}{figures['accuracy']:>8.4f}",
         f"{'macro_f1':<14}{figures['macro_f1']:>8.4f}",
         f"{'calibration':<14}{calibration['error_after']:>8.4f}  error; {calibration['error_before']:.4f} before "
-        f"scaling by temperature {calibration['temperature']:.2f}",
+        f"scaling by temperature {calibration['temperature']:.2f}; {calibration['error_by_chance']:.4f} by chance",
         f"{'sets':<14}{conformal['coverage']:>8.4f}  hold the true label ({conformal['promised']:.2f} promised), "
         f"{conformal['mean_set_size']:.2f} labels each",
         f"{'abstains':<14}{abstention['share']:>8.4f}  of the texts; "

@@ -22,6 +22,7 @@ AFFINITY_SCALE = 20.0  # brings EASE's weights, about 0.01 to 0.3, to the size o
 LONGEST_STEP = 20  # events between two items of which the second still counts as soon afterwards
 STEADY_COUNT = 20.0  # added to an item's events before dividing by them, so that rare items promise little
 DAY = 86_400.0  # seconds
+DECADE = 3652.5 * DAY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ItemTables:
     Attributes:
       text: [I + 1, E] float32, length 1 after the mean text was taken away.
       categories: [I + 1, G] float32, 1 / (number of the item's categories) for each of them.
+      released: [I + 1, 2] float32, decades from 1970 to the release, and 1; both 0 where it is not known.
       slots: [I + 1] int32, row in `affinity`; 0 for items without one.
       affinity: [M + 1, M + 1, 3] float32; row: item of the history, column: candidate; 0 in row and column 0.
       side: [I + 1, 4] float32 at the end of the log, see Popularity.
@@ -41,6 +43,7 @@ class ItemTables:
 
     text: np.ndarray
     categories: np.ndarray
+    released: np.ndarray
     slots: np.ndarray
     affinity: np.ndarray
     side: np.ndarray
@@ -86,6 +89,7 @@ def make_tables(
     return ItemTables(
         text=np.concatenate([np.zeros_like(text[:1]), unit_texts(text, text_mean)]),
         categories=_category_shares(catalogue),
+        released=_releases(catalogue),
         slots=slots,
         affinity=fit_affinity(events, slots, settings),
         side=popularity.features(numbers, np.full(len(numbers), end)),
@@ -222,6 +226,11 @@ class Popularity:
         return np.searchsorted(self._keys, numbers * self._span + moment) - np.searchsorted(
             self._keys, numbers * self._span
         )
+
+
+def _releases(catalogue: Catalogue) -> np.ndarray:
+    decades = np.concatenate([[np.nan], catalogue.released]) / DECADE
+    return np.stack([np.nan_to_num(decades), ~np.isnan(decades)], axis=1).astype(np.float32)
 
 
 def _padded_places(members: np.ndarray) -> np.ndarray:

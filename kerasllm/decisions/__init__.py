@@ -1,7 +1,12 @@
 """What may be concluded from a score? Calibration, sets, thresholds, ranking measures; NumPy only, no model."""
 
 from kerasllm.decisions.bootstrap import bootstrap_interval
-from kerasllm.decisions.calibration import expected_calibration_error, fit_temperature, softmax
+from kerasllm.decisions.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+    softmax,
+)
 from kerasllm.decisions.classes import ClassDecision, read_decisions, write_decisions
 from kerasllm.decisions.conformal import conformal_sets, conformal_threshold
 from kerasllm.decisions.lists import maximal_marginal_relevance, reciprocal_rank_fusion
@@ -31,6 +36,7 @@ __all__ = [
     "conformal_sets",
     "conformal_threshold",
     "coverage",
+    "calibration_error_by_chance",
     "expected_calibration_error",
     "fit_scope",
     "fit_temperature",

@@ -60,8 +60,28 @@ def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 
     probabilities, labels = checked(probabilities, labels)
     if not len(labels):
         return float("nan")
-    top = probabilities.max(axis=1)
-    is_right = probabilities.argmax(axis=1) == labels
+    return _mean_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, num_bins)
+
+
+def calibration_error_by_chance(probabilities: Any, num_bins: int = 15, num_draws: int = 100, seed: int = 1) -> float:
+    """The error that so few examples show on average even if every probability is exactly right.
+
+    Args:
+      probabilities: [N, C].
+      num_bins: as in `expected_calibration_error`.
+      num_draws: times that the answers are drawn right with their top probability.
+      seed: of the draws.
+
+    Returns: 0 to 1, about 0.8 * sqrt(p (1 - p) num_bins / N); NaN for no examples.
+    """
+    top = np.asarray(probabilities, np.float64).max(axis=-1, initial=0)
+    if not top.size:
+        return float("nan")
+    draws = np.random.default_rng(seed).random((num_draws, len(top))) < top
+    return float(np.mean([_mean_gap(top, is_right, num_bins) for is_right in draws]))
+
+
+def _mean_gap(top: np.ndarray, is_right: np.ndarray, num_bins: int) -> float:
     order = np.argsort(top, kind="stable")
     top, is_right = top[order], is_right[order]
     bins = np.searchsorted(top, top, side="left") * num_bins // len(top)

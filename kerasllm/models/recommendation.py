@@ -19,7 +19,7 @@ LEVEL_WEIGHTS = (0.0, 0.0, 0.3, 1.0)  # what an event of each level counts at fi
 NEWEST_SHARE, HALF_LIFE = 0.9, 5.0  # what the newest event counts more at first, and after how many events half of it
 RANKER_DIM = 32
 IMPOSSIBLE = -1e9  # score of no item
-TABLES = ("text", "categories", "slots", "affinity", "side", "is_cold")
+TABLES = ("text", "categories", "released", "slots", "affinity", "side", "is_cold")
 FEATURES = (
     "sequence",  # product of user state and item vector (Kang & McAuley 2018)
     "liked_together",  # affinities, summed over the history
@@ -27,6 +27,7 @@ FEATURES = (
     "liked_soon_afterwards",
     "text",  # cosine to the mean text of what was liked
     "categories",  # share of the candidate's categories in what was liked
+    "same_period",  # minus the decades between the candidate's release and the mean release of what was liked
     "popularity",
     "recent_popularity",
     "age",
@@ -43,6 +44,14 @@ FIRST_WEIGHTS = {
     "liked_soon_afterwards": 0.3,
     "text": 0.5,
     "categories": 0.5,
+}
+# What speaks for a new item, on top of FIRST_WEIGHTS: a few hundred steps move a weight by a few tenths only.
+FIRST_COLD_WEIGHTS = {
+    "text": 40.0,
+    "categories": 5.0,
+    "same_period": 0.7,
+    "category_popularity": 0.5,
+    "text_quality": 1.0,
 }
 
 
@@ -103,8 +112,8 @@ class Recommender(keras.Model):
         self.event_weights = self._weight(
             "event_weights", shape, keras.initializers.Constant(_first_event_weights(shape))
         )
-        first = [FIRST_WEIGHTS.get(feature, 0.0) for feature in FEATURES]
-        self.feature_weights = self._weight("feature_bias", (len(FEATURES),), keras.initializers.Constant(first))
+        first = [[weights.get(feature, 0.0) for feature in FEATURES] for weights in (FIRST_WEIGHTS, FIRST_COLD_WEIGHTS)]
+        self.feature_weights = self._weight("feature_bias", (2, len(FEATURES)), keras.initializers.Constant(first))
 
     def _weight(self, name: str, shape: tuple[int, ...], initializer: Any = None) -> Any:
         return self.add_weight(
@@ -119,8 +128,13 @@ class Recommender(keras.Model):
         return {"logits": tf.where(inputs["candidates"] > 0, logits, IMPOSSIBLE)}
 
     def rank(self, features: Any) -> Any:
-        """The ranker: features [B, C, N] -> scores [B, C]; a weighted sum and what a small network adds to it."""
-        straight = tf.linalg.matvec(features, self.feature_weights.value)
+        """The ranker: features [B, C, N] -> scores [B, C]; a weighted sum and what a small network adds to it.
+
+        New items have weights of their own on top of those of all.
+        """
+        for_all, for_new = tf.unstack(self.feature_weights.value)
+        is_cold = features[..., FEATURES.index("is_cold")]
+        straight = tf.linalg.matvec(features, for_all) + is_cold * tf.linalg.matvec(features, for_new)
         return straight + self.contract(tf.nn.gelu(self.expand(features)))[..., 0]
 
     def features(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> Any:
@@ -135,7 +149,7 @@ class Recommender(keras.Model):
         by_event = self._event_weights(levels)
         weights = tf.transpose(by_event[:, :-1], [0, 2, 1])
         summed = tf.einsum("btck,btk->bck", self._affinity(inputs), weights) * (1 - is_cold)[..., None]
-        text, categories = self._profiles(history, by_event[:, -1])
+        text, categories, released = self._profiles(history, by_event[:, -1])
         num_events = tf.math.count_nonzero(history, axis=1, keepdims=True, dtype=tf.float32) + 0.0 * is_cold
         popularity = side[..., :2] * (1 - is_cold)[..., None]
         candidate_text = tf.gather(self.tables["text"], candidates)
@@ -145,6 +159,7 @@ class Recommender(keras.Model):
             *tf.unstack(summed, axis=-1),
             tf.einsum("be,bce->bc", text, candidate_text),
             tf.einsum("bg,bcg->bc", categories, tf.gather(self.tables["categories"], candidates)),
+            self._same_period(released, candidates),
             *tf.unstack(popularity, axis=-1),
             side[..., 2],
             popularity[..., 0] * prior_events / (prior_events + num_events),
@@ -157,7 +172,7 @@ class Recommender(keras.Model):
 
     def first_stage(self, history: Any, levels: Any) -> Any:
         """[B, I + 1] float32: quick scores of the whole catalogue, from the sequence, the affinities and popularity."""
-        weight = dict(zip(FEATURES, tf.unstack(self.feature_weights.value), strict=True))
+        weight = dict(zip(FEATURES, tf.unstack(self.feature_weights.value[0]), strict=True))
         numbers = tf.range(tf.shape(self.tables["slots"])[0])
         vectors = self.item_vectors(numbers, self.tables["is_cold"])
         scores = weight["sequence"] * tf.matmul(self.user_state(history, levels), vectors, transpose_b=True)
@@ -180,7 +195,7 @@ class Recommender(keras.Model):
 
     def _affinity_weights(self) -> Any:
         first = FEATURES.index("liked_together")
-        return self.feature_weights.value[first : first + self.tables["affinity"].shape[-1]]
+        return self.feature_weights.value[0, first : first + self.tables["affinity"].shape[-1]]
 
     def user_state(self, history: Any, levels: Any, training: bool = False, dropout_seed: Any = None) -> Any:
         """[B, D] float32: what the transformer makes of a history [B, T]; an empty one has a state too."""
@@ -226,13 +241,20 @@ class Recommender(keras.Model):
         weights = tf.gather_nd(table, tf.stack([levels, distance], axis=-1))
         return tf.transpose(weights * tf.cast(levels > 0, tf.float32)[..., None], [0, 2, 1])
 
-    def _profiles(self, history: Any, weights: Any) -> tuple[Any, Any]:
-        """The weighted mean text [B, E] and categories [B, G] of a history."""
+    def _profiles(self, history: Any, weights: Any) -> tuple[Any, ...]:
+        """The weighted mean text [B, E], categories [B, G] and release [B, 2] of a history; see ItemTables."""
         total = tf.reduce_sum(tf.abs(weights), axis=1, keepdims=True) + 1.0
         return tuple(
             tf.einsum("bt,bte->be", weights / total, tf.gather(self.tables[key], history))
-            for key in ("text", "categories")
+            for key in ("text", "categories", "released")
         )
+
+    def _same_period(self, released: Any, candidates: Any) -> Any:
+        """[B, C]; 0 where the candidate's release is not known, or none of the history's."""
+        decade, is_known = tf.unstack(tf.gather(self.tables["released"], candidates), axis=-1)
+        share = released[:, 1:]
+        distance = tf.abs(decade - tf.math.divide_no_nan(released[:, :1], share))
+        return -tf.where((is_known > 0) & (share > 0), distance, 0.0)
 
 
 def _first_event_weights(shape: tuple[int, ...]) -> np.ndarray:

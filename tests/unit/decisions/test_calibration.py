@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasllm.decisions import expected_calibration_error, fit_temperature, softmax
+from kerasllm.decisions import calibration_error_by_chance, expected_calibration_error, fit_temperature, softmax
 from kerasllm.decisions.calibration import TEMPERATURES
 
 
@@ -71,6 +71,14 @@ def test_a_predictor_that_knows_the_true_probabilities_has_almost_no_error(seed,
     # In each of 15 bins of 1,000 the share is off by at most 0.5 / sqrt(1000) = 0.0158 (one standard error e), in the
     # mean over bins by 0.8 e = 0.0126 with a spread of 0.6 e / sqrt(15) = 0.0025; four of these on top.
     assert expected_calibration_error(probabilities, draw(probabilities, generator)) < 0.0226
+
+
+def test_few_answers_show_an_error_by_chance():
+    # One bin of 100 that are 0.8 sure: |share right - 0.8| is 0.8 * sqrt(0.8 * 0.2 / 100) = 0.032 on average.
+    probabilities = np.array([[0.8, 0.2]] * 100)
+    assert calibration_error_by_chance(probabilities, num_draws=4000) == pytest.approx(0.0319, abs=0.0015)
+    assert calibration_error_by_chance(np.eye(2)[[0, 1]]) == 0  # who is wholly sure cannot be wrong by chance
+    assert math.isnan(calibration_error_by_chance(np.zeros([0, 2])))
 
 
 def test_labels_that_are_no_columns_and_other_lengths_are_refused():

@@ -170,3 +170,29 @@ def test_reasons_name_a_liked_item_or_say_popular():
     assert any(reason == BECAUSE + "Title i0" for reason in reasons[0])
     assert not any("Title i1" in reason for reason in reasons[0])  # it was disliked
     assert set(reasons[1]) == {POPULAR}
+
+
+def test_the_period_is_the_distance_to_the_mean_release_of_what_was_liked():
+    run = a_run()
+    released = np.zeros([NUM_ITEMS + 1, 2], np.float32)
+    released[1:5] = [[1.0, 1], [3.0, 1], [0.0, 0], [2.5, 1]]  # decades from 1970; of item 3 it is not known
+    model = a_model(run, dataclasses.replace(tables_of(run), released=released))
+    model.event_weights.assign(np.ones(model.event_weights.shape, np.float32))
+    inputs = {
+        "history": tf.constant([[1, 2, 3, 0], [3, 0, 0, 0]]),
+        "history_levels": tf.constant([[3, 3, 3, 0], [3, 0, 0, 0]]),
+        "candidates": tf.constant([[4, 3, 5], [4, 3, 5]]),
+    }
+    found = model.features(inputs)[..., FEATURES.index("same_period")]
+    np.testing.assert_allclose(found, [[-abs(2.5 - (1.0 + 3.0) / 2), 0, 0], [0, 0, 0]], atol=1e-6)
+
+
+def test_a_new_item_has_weights_of_its_own():
+    model = a_model(a_run())
+    features = np.zeros([1, 2, len(FEATURES)], np.float32)
+    features[..., FEATURES.index("text")] = 1
+    features[0, 1, FEATURES.index("is_cold")] = 1
+    model.feature_weights.assign(np.zeros(model.feature_weights.shape, np.float32))
+    model.feature_weights.assign(model.feature_weights.numpy() + np.array([[2.0], [3.0]], np.float32))
+    # text 2, and for the new one the same of is_cold and 3 of both besides
+    np.testing.assert_allclose(model.rank(tf.constant(features)), [[2.0, 2 + 2 + 3 + 3]], atol=1e-5)
