@@ -5,13 +5,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from kerasllm.config import Run, load_run
 from kerasllm.errors import ConfigError, KerasLLMError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 FLAGS = flags.FLAGS
 
@@ -27,6 +30,32 @@ def define_machine_flags() -> None:
     flags.DEFINE_integer("num_devices", 0, "Devices of the mirrored strategy; 0: all there are.", lower_bound=0)
     flags.DEFINE_integer("num_threads", 0, "Threads of one operation; 0: as many as cores.", lower_bound=0)
     flags.DEFINE_string("profile", None, "FIRST,LAST: profile of the steps from FIRST up to LAST, for TensorBoard.")
+
+
+def define_worker_flags() -> None:
+    """Defines --worker_index, for programs that several processes can run together."""
+    flags.DEFINE_integer(
+        "worker_index",
+        None,
+        "Which of cluster.workers this process is, with train.strategy=multi_worker_mirrored; without it the variable "
+        "KERASLLM_WORKER_INDEX or TF_CONFIG says it.",
+        lower_bound=0,
+    )
+
+
+def strategy_from_flags(run: Run) -> "tf.distribute.Strategy":
+    """The devices and processes to compute with; to be called before anything is computed with TensorFlow.
+
+    Raises:
+      ConfigError: they are not there, or the process's place among the workers is not said.
+    """
+    from kerasllm import training
+
+    index = os.environ.get("KERASLLM_WORKER_INDEX", "") if FLAGS.worker_index is None else str(FLAGS.worker_index)
+    if not (index == "" or index.isdigit()):
+        raise ConfigError(f"the variable KERASLLM_WORKER_INDEX={index!r} is no number from 0 on.")
+    training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
+    return training.make_strategy(run.train.strategy, FLAGS.num_devices, run.cluster, int(index) if index else None)
 
 
 def profile_steps() -> list[Any]:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags
+from apps.flags import (
+    define_machine_flags,
+    define_run_flags,
+    define_worker_flags,
+    profile_steps,
+    run_from_flags,
+    strategy_from_flags,
+)
 from apps.outputs import whole_file, writing_to
 from kerasllm.config import LabelHead, Run, load_run, make_run
 from kerasllm.errors import ConfigError
@@ -49,6 +56,7 @@ def define_train_flags() -> None:
     """Where a fine-tuning starts, where to, and how much of the machine it takes."""
     define_run_flags()
     define_machine_flags()
+    define_worker_flags()
     flags.DEFINE_string("data", None, "Folder with train.tsv and validation.tsv (see prepare).", required=True)
     flags.DEFINE_string("init_from", None, "Pretraining workdir or Hugging Face folder; without it, random weights.")
     flags.DEFINE_string("tokenizer", None, "Folder of the vocabulary, for a start from random weights.")
@@ -62,7 +70,7 @@ def train() -> None:
 
     from kerasllm import data, fine_tuning, training
 
-    training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
+    strategy = strategy_from_flags(run)
     run, tokenizer = fine_tuning.starting_point(run, FLAGS.init_from, FLAGS.tokenizer)
     examples = data.read_labelled(table, run.data)
     validation = data.read_labelled(table.with_name("validation.tsv"), run.data)
@@ -72,7 +80,7 @@ def train() -> None:
         *profile_steps(),
     ]
     results = fine_tuning.fine_tune(
-        run, tokenizer, (examples, validation), FLAGS.workdir, FLAGS.init_from, FLAGS.num_devices, actions
+        run, tokenizer, (examples, validation), FLAGS.workdir, FLAGS.init_from, strategy, actions
     )
     print(json.dumps(results, indent=2))
 

@@ -74,12 +74,14 @@ def predicted(
 ) -> "np.ndarray":
     """Labels of the test pairs by a classifier that starts from the pretraining, or from random weights."""
     from benchmarks.rank_table import refuse_stopped
+    from kerasllm import training
     from kerasllm.fine_tuning import fine_tune, starting_point
     from kerasllm.trained import load, score
 
     workdir = Path(FLAGS.workdir) / f"{'pretrained' if init_from else 'random'}-seed{run.seed}"
     run, tokenizer = starting_point(run, FLAGS.init_from, None)
-    results = fine_tune(run, tokenizer, parts, workdir, init_from, FLAGS.num_devices)
+    strategy = training.make_strategy(run.train.strategy, FLAGS.num_devices)
+    results = fine_tune(run, tokenizer, parts, workdir, init_from, strategy)
     refuse_stopped(results, workdir)
     return score(load(workdir), test.texts, test.second)["label"].argmax(axis=-1)
 

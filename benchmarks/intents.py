@@ -66,14 +66,19 @@ def run_table(parts: dict[str, "LabelledTexts"], run: Run) -> None:
 
 def fine_tuned(parts: dict[str, "LabelledTexts"], run: Run) -> dict[str, float]:
     """Figures of one seed on --part; a finished run is loaded instead."""
-    from kerasllm import evaluation, fine_tuning
+    from kerasllm import evaluation, fine_tuning, training
     from kerasllm.trained import DECISIONS_FILE, load, score
 
     workdir, begin = Path(FLAGS.workdir) / f"seed{run.seed}", time.time()
     if not (workdir / DECISIONS_FILE).exists():
         run, tokenizer = fine_tuning.starting_point(run, FLAGS.init_from, None)
         fine_tuning.fine_tune(
-            run, tokenizer, (parts["train"], parts["validation"]), workdir, FLAGS.init_from, FLAGS.num_devices
+            run,
+            tokenizer,
+            (parts["train"], parts["validation"]),
+            workdir,
+            FLAGS.init_from,
+            training.make_strategy(run.train.strategy, FLAGS.num_devices),
         )
     seconds, trained, judged = time.time() - begin, load(workdir), parts[FLAGS.part]
     figures = evaluation.judge(trained, judged, score(trained, judged.texts))["label"]

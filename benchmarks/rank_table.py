@@ -39,13 +39,14 @@ def run_of(part: str) -> Run:
 
 def tuned(part: str, train: "QueryPassages", validation: "QueryPassages") -> Any:
     """The model trained on these pairs; where that is done already, as it was."""
-    from kerasllm import retrieval
+    from kerasllm import retrieval, training
     from kerasllm.fine_tuning import starting_point
     from kerasllm.trained import load
 
     run, tokenizer = starting_point(run_of(part), FLAGS.init_from, None)
     workdir = Path(FLAGS.workdir) / f"{part}-seed{run.seed}"
-    results = retrieval.tune(run, tokenizer, (train, validation), workdir, FLAGS.init_from, FLAGS.num_devices)
+    strategy = training.make_strategy(run.train.strategy, FLAGS.num_devices)
+    results = retrieval.tune(run, tokenizer, (train, validation), workdir, FLAGS.init_from, strategy)
     refuse_stopped(results, workdir)
     return load(workdir)
 

@@ -69,7 +69,7 @@ def fine_tune(
     parts: tuple[LabelledTexts, LabelledTexts],
     workdir: str | Path,
     init_from: str | None,
-    num_devices: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
     actions: Sequence[training.Action] = (),
 ) -> dict[str, Any]:
     """Trains the classifier in `workdir`, or goes on there, and fits its decisions; returns the trainer's results.
@@ -80,7 +80,7 @@ def fine_tune(
       parts: training texts and validation texts.
       workdir: folder of the run.
       init_from: where the backbone's weights come from; None for random weights.
-      num_devices: of the mirrored strategy; 0: all.
+      strategy: from `training.make_strategy`; None: the one of train.strategy, with all devices.
       actions: what else happens on the way.
     """
     train, validation = parts
@@ -92,10 +92,10 @@ def fine_tune(
         lambda step: data.labelled_batches(train, tokenizer, run, training=True, start_step=step),
         data.batches_per_epoch(train, run, training=True),
         lambda: data.labelled_batches(validation, tokenizer, run, training=False),
-        num_devices,
+        strategy,
         actions,
     )
-    if not results["stopped"]:
+    if not results["stopped"] and (strategy is None or training.is_chief(strategy)):
         write_decisions(Path(workdir) / DECISIONS_FILE, fit_decisions(load(workdir), validation))
     return results
 
@@ -108,7 +108,7 @@ def train_from(
     batches_from: Callable[[int], tf.data.Dataset],
     steps_per_epoch: int,
     evaluation_batches: Callable[[], tf.data.Dataset],
-    num_devices: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
     actions: Sequence[training.Action] = (),
 ) -> dict[str, Any]:
     """Trains the model of any task on a pretrained backbone; arguments as in `fine_tune` and Trainer.fit."""
@@ -117,11 +117,12 @@ def train_from(
         losses.heads_for(run),
         run,
         workdir,
-        strategy=training.make_strategy(run.train.strategy, num_devices),
+        strategy or training.make_strategy(run.train.strategy),
         actions=actions,
         initialize=weights_from(init_from),
     )
-    tokenizer.save(trainer.workdir.tokenizer)
+    if trainer.is_chief:
+        tokenizer.save(trainer.workdir.tokenizer)
     return trainer.fit(batches_from, run.train.total_steps(steps_per_epoch), evaluation_batches)
 
 

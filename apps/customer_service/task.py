@@ -61,7 +61,8 @@ def train_part(name: str, application: Run, folder: Path, workdir: Path, start: 
     train, validation = ((read_pairs(folder, part)) for part in ("train", "validation"))
     parts = tuple(_mined(query_passages(pairs, turns), pairs, words, run, workdir) for pairs in (train, validation))
     actions = [training.TensorBoard()]
-    return retrieval.tune(run, words, (parts[0], parts[1]), workdir / name, start.init_from, start.num_devices, actions)
+    strategy = training.make_strategy(run.train.strategy, start.num_devices)
+    return retrieval.tune(run, words, (parts[0], parts[1]), workdir / name, start.init_from, strategy, actions)
 
 
 def run_of(name: str, application: Run) -> Run:
@@ -144,9 +145,8 @@ def _train_intent(run: Run, folder: Path, workdir: Path, start: Start) -> dict[s
         data.read_labelled(table.with_name(f"{part}.tsv"), run.data) for part in ("train", "validation")
     )
     actions = [training.TensorBoard(make_images=fine_tuning.confusion_images(validation, run, tokenizer))]
-    return fine_tuning.fine_tune(
-        run, tokenizer, (train, validation), workdir, start.init_from, start.num_devices, actions
-    )
+    strategy = training.make_strategy(run.train.strategy, start.num_devices)
+    return fine_tuning.fine_tune(run, tokenizer, (train, validation), workdir, start.init_from, strategy, actions)
 
 
 def _mined(

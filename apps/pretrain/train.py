@@ -7,7 +7,15 @@ import json
 
 from absl import flags
 
-from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program
+from apps.flags import (
+    define_machine_flags,
+    define_run_flags,
+    define_worker_flags,
+    profile_steps,
+    run_from_flags,
+    run_program,
+    strategy_from_flags,
+)
 
 FLAGS = flags.FLAGS
 
@@ -16,6 +24,7 @@ def define_flags() -> None:
     """Says where from, where to, and how much of the machine."""
     define_run_flags()
     define_machine_flags()
+    define_worker_flags()
     flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run: run.yaml, checkpoints, TensorBoard.", required=True)
 
@@ -27,7 +36,7 @@ def main() -> None:
     from apps.pretrain import task
     from kerasllm import data, losses, models, training
 
-    training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
+    strategy = strategy_from_flags(run)  # before the first tensor: workers find each other only then
     corpus = data.open_corpus(FLAGS.corpus)
     train, held_out = corpus.split("train"), corpus.split("held_out")
     trainer = training.Trainer(
@@ -35,7 +44,7 @@ def main() -> None:
         losses.heads_for(run),
         run,
         FLAGS.workdir,
-        strategy=training.make_strategy(run.train.strategy, FLAGS.num_devices),
+        strategy,
         actions=[
             training.TensorBoard(make_texts=task.text_samples(corpus, run)),
             training.EmbeddingProjector(corpus.tokenizer.words, lambda model: model.backbone.word_table),
@@ -43,7 +52,8 @@ def main() -> None:
         ],
         initialize=task.initializer(corpus, run),
     )
-    corpus.tokenizer.save(trainer.workdir.tokenizer)
+    if trainer.is_chief:
+        corpus.tokenizer.save(trainer.workdir.tokenizer)
     results = trainer.fit(
         batches_from=lambda step: data.pretraining_batches(train, run, start_step=step),
         total_steps=run.train.total_steps(data.steps_per_epoch(train, run)),

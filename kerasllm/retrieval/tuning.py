@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from kerasllm import data, models, training
 from kerasllm.config import Run
 from kerasllm.data import QueryPassages
@@ -40,7 +42,7 @@ def tune(
     parts: tuple[QueryPassages, QueryPassages],
     workdir: str | Path,
     init_from: str | None,
-    num_devices: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
     actions: Sequence[training.Action] = (),
 ) -> dict[str, Any]:
     """Trains the dual encoder (task text_matching) or the re-ranker (reranking) in `workdir`, or goes on there.
@@ -53,7 +55,7 @@ def tune(
       parts: training pairs and validation pairs; their `negatives`, as mined, are used.
       workdir: folder of the run.
       init_from: where the backbone's weights come from; None for random weights.
-      num_devices: of the mirrored strategy; 0: all.
+      strategy: from `training.make_strategy`; None: the one of train.strategy, with all devices.
       actions: what else happens on the way.
 
     Returns: the trainer's results.
@@ -72,6 +74,6 @@ def tune(
         lambda step: make_batches(train, tokenizer, run, training=True, start_step=step),
         data.batches_per_epoch(train, run, training=True),
         lambda: make_batches(validation, tokenizer, run, training=False),
-        num_devices,
+        strategy,
         actions,
     )

@@ -8,10 +8,11 @@ from kerasllm.training.actions import (
     confusion_picture,
 )
 from kerasllm.training.checkpoints import CheckpointFolder, find_checkpoint, load_backbone, restore_weights
-from kerasllm.training.distribution import configure_devices, make_strategy
+from kerasllm.training.distribution import configure_devices, distributed, make_strategy
 from kerasllm.training.loop import Trainer
 from kerasllm.training.optimizers import make_optimizer
 from kerasllm.training.workdir import Workdir, prepare_workdir
+from kerasllm.training.workers import is_chief
 
 __all__ = [
     "Action",
@@ -23,7 +24,9 @@ __all__ = [
     "Workdir",
     "configure_devices",
     "confusion_picture",
+    "distributed",
     "find_checkpoint",
+    "is_chief",
     "load_backbone",
     "make_optimizer",
     "make_strategy",
