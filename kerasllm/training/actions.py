@@ -72,8 +72,9 @@ class TensorBoard(Action):
         self._held_out = tf.summary.create_file_writer(str(folder / "held_out"))
 
     def on_log(self, trainer: "Trainer", step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the training curves."""
-        _write_scalars(self._train, step, metrics)
+        """Writes the training curves, and which share of the time so far went where."""
+        shares = trainer.ledger.summary()["shares"]
+        _write_scalars(self._train, step, {**metrics, **{f"ledger/{entry}": share for entry, share in shares.items()}})
 
     def on_evaluate(self, trainer: "Trainer", step: int, metrics: Mapping[str, float]) -> None:
         """Writes the held-out curves, texts and pictures."""

@@ -18,8 +18,10 @@ from kerasllm.losses import Head
 from kerasllm.training.actions import Action
 from kerasllm.training.checkpoints import Checkpoint, CheckpointFolder, restore_state
 from kerasllm.training.distribution import distributed
+from kerasllm.training.flops import count_flops, matrix_product_rate
+from kerasllm.training.ledger import Ledger
 from kerasllm.training.optimizers import make_optimizer
-from kerasllm.training.progress import Progress
+from kerasllm.training.progress import Progress, report_ledger
 from kerasllm.training.step import EvaluationStep, TrainStep
 from kerasllm.training.window import Window, add_up
 from kerasllm.training.workdir import prepare_workdir
@@ -46,6 +48,7 @@ class Trainer:
     Attributes:
       model, optimizer: there after `prepare`.
       is_chief: this process writes the workdir; of several workers one does.
+      ledger: where the time goes; kept in ledger.json by `fit`.
       stopped: a signal (SIGTERM, SIGINT) ended `fit` early; the state is saved, the program should exit with 0.
 
     Raises:
@@ -81,7 +84,8 @@ class Trainer:
         self.total_steps = 0
         self.train_metrics: Metrics = {}
         self.held_out_metrics: Metrics = {}
-        self._window = Window()
+        self.ledger = Ledger()
+        self._window = Window(self.ledger)
         self._evaluated_step = self._saved_step = -1
 
     def prepare(self, total_steps: int) -> None:
@@ -98,8 +102,9 @@ class Trainer:
             self.run.train.accumulation,
             self.run.optimizer.clip_norm,
             self.run.seed,
+            self.ledger.tracing,
         )
-        self.evaluation_step = EvaluationStep(self.strategy, self.model, self.heads)
+        self.evaluation_step = EvaluationStep(self.strategy, self.model, self.heads, self.ledger.tracing)
 
     def fit(
         self,
@@ -123,8 +128,11 @@ class Trainer:
           CheckpointError: the newest checkpoint is of another shape or damaged, or cannot be written.
         """
         self.stopped = self._is_told_to_stop = False
-        with self._alone(), self._signals_that_stop():
+        ledger_file = self.workdir.path / "ledger.json"
+        kept = self.ledger.kept(ledger_file) if self.is_chief else contextlib.nullcontext()
+        with self._alone(), self._signals_that_stop(), kept:
             self.prepare(total_steps)
+            self._measure_machine()
             step = self._resume()
             progress = Progress(step, total_steps)
             self._tell("on_start", step)
@@ -135,6 +143,8 @@ class Trainer:
                     step = self._train_some(step, next_batch, progress)
                     self._look(step, progress, evaluation_batches)
                     self._keep(step)
+                    if self.is_chief:
+                        self.ledger.write(ledger_file)
                 if not self.held_out_metrics and not self.stopped:
                     self._evaluate(step, evaluation_batches)  # a finished run that is started again
             finally:
@@ -148,19 +158,33 @@ class Trainer:
             }
             if self.is_chief:
                 self.workdir.write_metrics(results)
+                report_ledger(self.ledger.summary())
             total_over_workers(self.strategy, step)  # no worker ends before the chief has written everything
         return results
 
     def evaluate(self, batches: tf.data.Dataset) -> Metrics:
         """Loss, accuracy (and perplexity) of each head: exact means over all real targets, whatever the replicas."""
-        next_batch = distributed(self.strategy, batches)
-        rows = []
-        with contextlib.suppress(StopIteration):
-            while True:
-                rows.append(self.evaluation_step(next_batch()))
-        if not rows:
-            raise TrainingError("there is not one held-out batch. Raise data.held_out_share or give more text.")
-        return summarize(self.heads, add_up(self.evaluation_step.names, [row.numpy() for row in rows]))
+        with self.ledger.spending("evaluation"):
+            next_batch = distributed(self.strategy, batches)
+            rows = []
+            with contextlib.suppress(StopIteration):
+                while True:
+                    rows.append(self._evaluate_batch(next_batch()))
+            if not rows:
+                raise TrainingError("there is not one held-out batch. Raise data.held_out_share or give more text.")
+            return summarize(self.heads, add_up(self.evaluation_step.names, [row.numpy() for row in rows]))
+
+    def _evaluate_batch(self, batch: Any) -> tf.Tensor:
+        with self.ledger.spending("evaluation"):  # a call by itself: the first one is tracing, the others are not
+            return self.evaluation_step(batch)
+
+    def _measure_machine(self) -> None:
+        """Tells the ledger what a token costs and what the machine can do, where the model is a transformer of text."""
+        backbone = getattr(self.model, "backbone", None)
+        if backbone is None:
+            return
+        self.ledger.flops = count_flops(backbone.options, backbone.vocab_size, self.run.train.sequence_length)
+        self.ledger.matrix_product = matrix_product_rate(self.strategy, self.run.train.precision)
 
     def _resume(self) -> int:
         """The order of restoring, and the step to go on from.
@@ -176,7 +200,7 @@ class Trainer:
             if self.initialize is not None:
                 self.initialize(self.model)
             return 0
-        with self.strategy.scope():
+        with self.strategy.scope(), self.ledger.spending("checkpoint"):
             restore_state(newest, self.model, self.optimizer)
         self._saved_step = newest.step
         return newest.step
@@ -196,24 +220,29 @@ class Trainer:
             self.total_steps,
             *(step - step % every + every for every in (train.log_every, train.evaluate_every, train.checkpoint_every)),
         )
-        with self._window.timed():
-            while step < until and not self.stopped:
-                try:
-                    batch = next_batch()
-                except StopIteration:
-                    raise TrainingError(
-                        f"the data ended at step {step} of {self.total_steps}. "
-                        "Lower train.steps or let the batches repeat."
-                    ) from None
-                self._tell("before_step", step)
+        while step < until and not self.stopped:
+            with self.ledger.spending("input_wait"):
+                batch = self._next(next_batch, step)
+            self._tell("before_step", step)
+            with self.ledger.spending("training"):
                 self._window.add(step, self.train_step(batch, step), self.train_step.names)
-                if self._window.skips_in_a_row >= MOST_SKIPS:
-                    self._stop_for_skips()
-                step += 1
-                progress.advance()
+            if self._window.skips_in_a_row >= MOST_SKIPS:
+                self._stop_for_skips()
+            step += 1
+            progress.advance()
+        with self.ledger.spending("training"):
+            self._window.read()
         if num_workers(self.strategy) > 1:  # all of them end at the same step, or some would wait for the others
             self.stopped = total_over_workers(self.strategy, self._is_told_to_stop) > 0
         return step
+
+    def _next(self, next_batch: Callable[[], Any], step: int) -> Any:
+        try:
+            return next_batch()
+        except StopIteration:
+            raise TrainingError(
+                f"the data ended at step {step} of {self.total_steps}. Lower train.steps or let the batches repeat."
+            ) from None
 
     def _look(self, step: int, progress: Progress, evaluation_batches: Callable[[], tf.data.Dataset] | None) -> None:
         train = self.run.train
@@ -238,10 +267,11 @@ class Trainer:
     ) -> None:
         if evaluation_batches is None:
             return
-        self.held_out_metrics = self.evaluate(evaluation_batches())
-        if progress is not None:
-            progress.report(step, self.held_out_metrics, "held out")
-        self._tell("on_evaluate", step, self.held_out_metrics)
+        with self.ledger.spending("evaluation"):
+            self.held_out_metrics = self.evaluate(evaluation_batches())
+            if progress is not None:
+                progress.report(step, self.held_out_metrics, "held out")
+            self._tell("on_evaluate", step, self.held_out_metrics)
         self._evaluated_step = step
 
     def _keep(self, step: int) -> None:
@@ -254,11 +284,12 @@ class Trainer:
         if not (is_due or is_best) or step == self._saved_step:
             return
         self._check_weights(self._saved_step + 1, step)
-        saved = self.checkpoints.save(
-            step, self.model, self.optimizer, self.run, self.held_out_metrics if evaluated else {}
-        )
-        self._saved_step = step
-        self._tell("on_checkpoint", step, saved)
+        with self.ledger.spending("checkpoint"):
+            saved = self.checkpoints.save(
+                step, self.model, self.optimizer, self.run, self.held_out_metrics if evaluated else {}
+            )
+            self._saved_step = step
+            self._tell("on_checkpoint", step, saved)
 
     def _check_weights(self, first_step: int, step: int) -> None:
         if weights_are_finite(self.model):

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from tqdm import tqdm
 
@@ -66,3 +67,31 @@ def format_look(
     if seconds_left is not None and part == "train":
         columns.append(f"left {tqdm.format_interval(seconds_left)}")
     return "  ".join(columns)
+
+
+def report_ledger(summary: Mapping[str, Any]) -> None:
+    """Shows where the time of the run went."""
+    logger.info("%s", format_ledger(summary))
+
+
+def format_ledger(summary: Mapping[str, Any]) -> str:
+    """A table of `Ledger.summary`: one line for each entry, then what was reached."""
+    count = summary["processes"]
+    lines = ["where the time went" + (f", {count} processes together" if count > 1 else "")]
+    rows = [(entry, spent, summary["shares"][entry]) for entry, spent in summary["seconds"].items()]
+    for entry, spent, share in [*rows, ("all", summary["wall_clock_s"], 1.0)]:
+        lines.append(f"  {entry.replace('_', ' '):14} {spent:10,.1f} s {share:7.1%}")
+    whole, training = summary["whole_run"], summary["while_training"]
+    if "tokens_per_s" in whole and "tokens_per_s" in training:
+        lines.append(
+            f"  {summary['work']['tokens']:,.0f} tokens: {whole['tokens_per_s']:,.0f} tokens/s, "
+            f"{training['tokens_per_s']:,.0f} while training"
+        )
+    if "matrix_product_share" in whole and "matrix_product_share" in training:
+        lines.append(
+            f"  {whole['useful_flops_per_s'] / 1e9:,.1f} useful GFLOP/s, "
+            f"{training['useful_flops_per_s'] / 1e9:,.1f} while training: {whole['matrix_product_share']:.1%} and "
+            f"{training['matrix_product_share']:.1%} of a matrix product's "
+            f"{summary['matrix_product_flops_per_s'] / 1e9:,.0f}"
+        )
+    return "\n".join(lines)

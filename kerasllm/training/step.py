@@ -29,6 +29,7 @@ class TrainStep:
       accumulation: slices of a replica's rows that are computed one after another.
       clip_norm: largest norm of the global gradient; None does not clip.
       seed: of dropout, which is keyed by (seed, step, replica, slice).
+      on_trace: called whenever a graph is made.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TrainStep:
         accumulation: int,
         clip_norm: float | None,
         seed: int,
+        on_trace: Callable[[], None] = lambda: None,
     ) -> None:
         self.strategy = strategy
         self.model = model
@@ -48,6 +50,7 @@ class TrainStep:
         self.accumulation = accumulation
         self.clip_norm = clip_norm
         self.seed = seed
+        self.on_trace = on_trace
         self.names: tuple[str, ...] = ()  # of the numbers that a call returns; known after the first one
         self._compiled = tf.function(self._run, reduce_retracing=True)
 
@@ -60,6 +63,7 @@ class TrainStep:
         return self._compiled(batch, tf.constant(step, tf.int32))
 
     def _run(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
+        self.on_trace()  # Python runs here only while TensorFlow makes the graph
         targets = _reduced(self.strategy, self.strategy.run(self._count, (batch,)))
         gradients, totals = _reduced(self.strategy, self.strategy.run(self._sum_slices, (batch, targets, step)))
         norm = tf.linalg.global_norm(gradients)
@@ -131,10 +135,17 @@ class TrainStep:
 class EvaluationStep:
     """Sums each head's losses and right answers over a global batch, without dropout, as one graph."""
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, heads: Sequence[Head]) -> None:
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        heads: Sequence[Head],
+        on_trace: Callable[[], None] = lambda: None,
+    ) -> None:
         self.strategy = strategy
         self.model = model
         self.heads = tuple(heads)
+        self.on_trace = on_trace
         self.names: tuple[str, ...] = ()
         self._compiled = tf.function(self._run, reduce_retracing=True)
 
@@ -143,6 +154,7 @@ class EvaluationStep:
         return self._compiled(batch)
 
     def _run(self, batch: Batch) -> tf.Tensor:
+        self.on_trace()
         totals = _reduced(self.strategy, self.strategy.run(self._sum, (batch,)))
         self.names = tuple(totals)
         return tf.stack([tf.cast(number, tf.float32) for number in totals.values()])

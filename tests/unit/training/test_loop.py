@@ -12,6 +12,7 @@ import pytest
 
 from kerasllm.errors import ConfigError, TrainingError
 from kerasllm.training.actions import Action
+from kerasllm.training.ledger import Ledger
 from kerasllm.training.progress import format_look
 from kerasllm.training.window import Window
 
@@ -194,11 +195,10 @@ def test_two_runs_cannot_train_in_one_workdir(tmp_path: Path, tiny: Any) -> None
 
 
 def test_the_window_sums_good_steps_and_remembers_bad_ones() -> None:
-    window = Window()
+    window = Window(Ledger())
     names = ("loss", "tokens", "slots", "gradient_norm", "learning_rate", "skipped")
     for step, row in enumerate([[1, 10, 40, 2, 0.1, 0], [math.nan, 10, 40, math.inf, 0.2, 1], [3, 20, 40, 4, 0.3, 0]]):
-        with window.timed():
-            window.add(step, np.array(row, np.float32).view(Row), names)
+        window.add(step, np.array(row, np.float32).view(Row), names)
     sums, rates = window.close()
     assert (sums["loss"], sums["tokens"], window.skipped_steps, window.skips_in_a_row) == (4, 30, [1], 0)
     assert rates["padding_share"] == pytest.approx(1 - 30 / 80)
