@@ -38,6 +38,7 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
     backbone_class = BertBackbone if options.architecture == "bert" else GPTBackbone
     fields = options.model_dump(exclude={"architecture"})
     backbone = backbone_class(vocab_size, dtype=run.train.precision, name="backbone", **fields)
+    backbone.rematerialize = run.train.rematerialize
     if task == "bert_pretraining":
         return build(BertPretrainer(backbone, run.objective.word_matches, name="bert_pretrainer"))
     if task == "gpt_pretraining":

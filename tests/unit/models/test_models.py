@@ -156,6 +156,27 @@ def test_written_gradients_equal_those_of_the_plain_formulas(recipe):
         assert np.abs(written - derived).max() < 2e-5 * scale, variable.path
 
 
+def test_rematerialized_gradients_are_those_of_the_plain_pass_with_dropout(recipe):
+    run, model, batch = recipe
+
+    def gradients(seed):
+        with tf.GradientTape() as tape:
+            loss = total_loss(run, model, batch, seed)
+        return [
+            tf.convert_to_tensor(one) for one in tape.gradient(loss, [one.value for one in model.trainable_weights])
+        ]
+
+    plain, other = (gradients(tf.constant(seed)) for seed in ([1, 2], [1, 3]))
+    assert max(np.abs(one - two).max() for one, two in zip(plain, other, strict=True)) > 1e-2, "dropout must be on"
+    model.backbone.rematerialize = True
+    try:
+        again = tf.function(gradients)(tf.constant([1, 2]))
+    finally:
+        model.backbone.rematerialize = False
+    for one, two in zip(plain, again, strict=True):
+        assert_close(two, one.numpy(), atol=1e-6 * max(1.0, float(np.abs(one).max())))
+
+
 def test_mixed_precision_stays_near_float32(recipe):
     run, model, batch = recipe
     _, mixed = make(run.objective.task, run.backbone.model_dump(), "mixed_bfloat16")
