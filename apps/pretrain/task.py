@@ -1,20 +1,67 @@
-"""What is pretraining's own? What a new model knows before its first step, and the texts that it writes on the way."""
+"""What is pretraining's own? Its trainer and batches, what a new model knows, the texts that it writes on the way."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from kerasllm.config import Run
     from kerasllm.data import Corpus
+    from kerasllm.training import Action, Trainer
 
 NUM_SAMPLES = 4
 PROMPT_TOKENS = 16
 NEW_TOKENS = 32
+
+
+def make_trainer(
+    run: Run, corpus: Corpus, workdir: str | Path, strategy: tf.distribute.Strategy, actions: Sequence[Action] = ()
+) -> Trainer:
+    """The trainer of a pretraining, with all that it writes for TensorBoard.
+
+    Raises:
+      ConfigError: as Trainer does.
+    """
+    from kerasllm import losses, models, training
+
+    return training.Trainer(
+        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        workdir,
+        strategy,
+        actions=[
+            training.TensorBoard(make_texts=text_samples(corpus, run)),
+            training.EmbeddingProjector(corpus.tokenizer.words, lambda model: model.backbone.word_table),
+            *actions,
+        ],
+        initialize=initializer(corpus, run),
+    )
+
+
+def fit(trainer: Trainer, corpus: Corpus) -> dict[str, Any]:
+    """Trains and evaluates on a corpus; arguments and results as of Trainer.fit."""
+    from kerasllm import data
+
+    run, train = trainer.run, corpus.split("train")
+    return trainer.fit(
+        batches_from=lambda step: data.pretraining_batches(train, run, start_step=step),
+        total_steps=run.train.total_steps(data.steps_per_epoch(train, run)),
+        evaluation_batches=lambda: held_out_batches(corpus, run),
+    )
+
+
+def held_out_batches(corpus: Corpus, run: Run) -> tf.data.Dataset:
+    """What a run is judged by."""
+    from kerasllm import data
+
+    return data.pretraining_batches(corpus.split("held_out"), run)
 
 
 def initializer(corpus: Corpus, run: Run) -> Callable[[keras.Model], None] | None:

@@ -34,31 +34,14 @@ def main() -> None:
     run = run_from_flags()
 
     from apps.pretrain import task
-    from kerasllm import data, losses, models, training
+    from kerasllm import data
 
     strategy = strategy_from_flags(run)  # before the first tensor: workers find each other only then
     corpus = data.open_corpus(FLAGS.corpus)
-    train, held_out = corpus.split("train"), corpus.split("held_out")
-    trainer = training.Trainer(
-        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
-        losses.heads_for(run),
-        run,
-        FLAGS.workdir,
-        strategy,
-        actions=[
-            training.TensorBoard(make_texts=task.text_samples(corpus, run)),
-            training.EmbeddingProjector(corpus.tokenizer.words, lambda model: model.backbone.word_table),
-            *profile_steps(),
-        ],
-        initialize=task.initializer(corpus, run),
-    )
+    trainer = task.make_trainer(run, corpus, FLAGS.workdir, strategy, profile_steps())
     if trainer.is_chief:
         corpus.tokenizer.save(trainer.workdir.tokenizer)
-    results = trainer.fit(
-        batches_from=lambda step: data.pretraining_batches(train, run, start_step=step),
-        total_steps=run.train.total_steps(data.steps_per_epoch(train, run)),
-        evaluation_batches=lambda: data.pretraining_batches(held_out, run),
-    )
+    results = task.fit(trainer, corpus)
     print(json.dumps(results, indent=2))
 
 
