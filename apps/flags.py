@@ -29,6 +29,10 @@ def define_machine_flags() -> None:
     """Defines --num_devices and --num_threads, which say how much of the machine is used."""
     flags.DEFINE_integer("num_devices", 0, "Devices of the mirrored strategy; 0: all there are.", lower_bound=0)
     flags.DEFINE_integer("num_threads", 0, "Threads of one operation; 0: as many as cores.", lower_bound=0)
+
+
+def define_profile_flag() -> None:
+    """Defines --profile, for programs that train."""
     flags.DEFINE_string("profile", None, "FIRST,LAST: profile of the steps from FIRST up to LAST, for TensorBoard.")
 
 

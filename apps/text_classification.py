@@ -8,6 +8,7 @@ from absl import flags
 
 from apps.flags import (
     define_machine_flags,
+    define_profile_flag,
     define_run_flags,
     define_worker_flags,
     profile_steps,
@@ -56,6 +57,7 @@ def define_train_flags() -> None:
     """Where a fine-tuning starts, where to, and how much of the machine it takes."""
     define_run_flags()
     define_machine_flags()
+    define_profile_flag()
     define_worker_flags()
     flags.DEFINE_string("data", None, "Folder with train.tsv and validation.tsv (see prepare).", required=True)
     flags.DEFINE_string("init_from", None, "Pretraining workdir or Hugging Face folder; without it, random weights.")

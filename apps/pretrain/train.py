@@ -4,11 +4,13 @@ python -m apps.pretrain.train --config configs/pretrain/bert_small.yaml --corpus
 """
 
 import json
+import sys
 
 from absl import flags
 
 from apps.flags import (
     define_machine_flags,
+    define_profile_flag,
     define_run_flags,
     define_worker_flags,
     profile_steps,
@@ -16,6 +18,7 @@ from apps.flags import (
     run_program,
     strategy_from_flags,
 )
+from apps.pretrain import planning
 
 FLAGS = flags.FLAGS
 
@@ -24,14 +27,17 @@ def define_flags() -> None:
     """Says where from, where to, and how much of the machine."""
     define_run_flags()
     define_machine_flags()
+    define_profile_flag()
     define_worker_flags()
     flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run: run.yaml, checkpoints, TensorBoard.", required=True)
+    flags.DEFINE_string("plan", None, "plan.json of apps.pretrain.plan: at the end it is set beside what became of it.")
 
 
 def main() -> None:
     """Opens the corpus, trains, and prints the held-out scores as JSON."""
     run = run_from_flags()
+    plan = planning.read_plan(FLAGS.plan, run) if FLAGS.plan else None
 
     from apps.pretrain import task
     from kerasllm import data
@@ -42,6 +48,9 @@ def main() -> None:
     if trainer.is_chief:
         corpus.tokenizer.save(trainer.workdir.tokenizer)
     results = task.fit(trainer, corpus)
+    if plan is not None:
+        results["plan"] = planning.compare(plan, trainer.ledger.summary())
+        print(planning.format_comparison(results["plan"]), file=sys.stderr)
     print(json.dumps(results, indent=2))
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from absl import flags
 
-from apps.flags import define_machine_flags, define_run_flags, profile_steps, run_from_flags, run_program
+from apps.flags import (
+    define_machine_flags,
+    define_profile_flag,
+    define_run_flags,
+    profile_steps,
+    run_from_flags,
+    run_program,
+)
 from kerasllm.errors import ConfigError
 
 FLAGS = flags.FLAGS
@@ -19,6 +26,7 @@ def define_flags() -> None:
     """Says where from, where to, and how much of the machine."""
     define_run_flags()
     define_machine_flags()
+    define_profile_flag()
     flags.DEFINE_string("data", None, "Folder that prepare wrote.", required=True)
     flags.DEFINE_string("init_from", None, "Text encoder of the items: a training workdir or Hugging Face folder.")
     flags.DEFINE_string("tokenizer", None, "Folder of the vocabulary, for a text encoder of random weights.")
