@@ -1,7 +1,7 @@
 """What is minimised? For each head: how many real targets a batch has, and the sum of the losses over them."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +16,7 @@ Batch = dict[str, Any]
 Totals = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Head:
     """One loss: a mean over its own real targets, whatever the padding or the number of replicas.
 
@@ -25,12 +25,14 @@ class Head:
       weight: factor of its mean loss in the sum over heads.
       targets: batch -> scalar float32, the number of real targets.
       totals: (outputs, batch) -> scalar float32 sums over the real targets, among them "loss" (nats) and "correct".
+      training_totals: the same, with the loss that is trained by where it is another one than that which is reported.
     """
 
     name: str
     weight: float
     targets: Callable[[Batch], Any]
     totals: Callable[[Totals, Batch], Totals]
+    training_totals: Callable[[Totals, Batch], Totals] | None = None
 
 
 def heads_for(run: Run) -> tuple[Head, ...]:
@@ -39,9 +41,9 @@ def heads_for(run: Run) -> tuple[Head, ...]:
     if objective.task == "gpt_pretraining":
         return (_head("causal_lm", 1.0, "logits", "labels", "label_weights"),)
     if objective.task == "text_classification":
-        return tuple(
-            _label_head(name, head.weight, objective.consistency) for name, head in run.data.label_heads().items()
-        )
+        smoothing, consistency = objective.label_smoothing, objective.consistency
+        asked = run.data.label_heads().items()
+        return tuple(_label_head(name, head.weight, smoothing, consistency) for name, head in asked)
     if objective.task == "text_matching":
         return (_matching_head(run.matching.temperature, run.matching.symmetric),)
     if objective.task == "recommendation":
@@ -51,17 +53,21 @@ def heads_for(run: Run) -> tuple[Head, ...]:
     heads = (
         _head("masked_lm", objective.masked_lm_weight, "masked_lm_logits", "masked_labels", "masked_weights"),
         _head("next_sentence", objective.next_sentence_weight, "next_sentence_logits", "pair_labels", "pair_weights"),
+        *(_label_head(name, task.weight, objective.label_smoothing) for name, task in run.mix.items()),
     )
     return tuple(head for head in heads if head.weight > 0)
 
 
-def weighted_cross_entropy(logits: Any, labels: Any, weights: Any) -> Totals:
+def weighted_cross_entropy(logits: Any, labels: Any, weights: Any, smoothing: float = 0.0) -> Totals:
     """Sums over slots of weight x cross entropy, and of weight x whether the label scores highest.
 
     Args:
       logits: [..., C] float32, natural log.
       labels: [...] int32.
       weights: [...] float32; 0 = no target.
+      smoothing: share e of a label's weight that all C classes divide: the target is (1 - e) onehot + e / C, and the
+        loss - sum_c target_c log p_c = cross entropy + e * (logit of the label - mean of the logits).
+        Source: Szegedy et al. 2016, section 7.
 
     Returns: {"loss": scalar, "correct": scalar} float32; of k labels that tie for the highest score each counts 1/k
       (bfloat16 logits tie often enough to flatter an accuracy).
@@ -69,6 +75,8 @@ def weighted_cross_entropy(logits: Any, labels: Any, weights: Any) -> Totals:
     logits = tf.reshape(logits, [-1, logits.shape[-1]])
     labels, weights = tf.reshape(labels, [-1]), tf.reshape(weights, [-1])
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    if smoothing:
+        losses += smoothing * (tf.gather(logits, labels, batch_dims=1) - tf.reduce_mean(logits, axis=-1))
     fixed = tf.stop_gradient(logits)
     highest = tf.reduce_max(fixed, axis=-1, keepdims=True)  # argmax is many times slower
     is_highest = tf.cast(fixed >= highest, tf.float32)
@@ -136,18 +144,19 @@ def _sum_of(weights: str) -> Callable[[Batch], Any]:
     return lambda batch: tf.reduce_sum(batch[weights])
 
 
-def _label_head(name: str, weight: float, consistency: float) -> Head:
-    """The head of a classifier; batches for training say by `twice_weights` that their rows come in twos."""
-    plain = _head(name, weight, f"{name}_logits", f"{name}_labels", f"{name}_weights")
+def _label_head(name: str, weight: float, smoothing: float = 0.0, consistency: float = 0.0) -> Head:
+    """The head of a classifier; its training smooths the labels, and pulls rows that come in twos together."""
+    names = f"{name}_logits", f"{name}_labels", f"{name}_weights"
+    plain = _head(name, weight, *names)
 
-    def totals(outputs: Totals, batch: Batch) -> Totals:
-        sums = plain.totals(outputs, batch)
+    def training_totals(outputs: Totals, batch: Batch) -> Totals:
+        logits, labels, weights = outputs[names[0]], batch[names[1]], batch[names[2]]
+        sums = weighted_cross_entropy(logits, labels, weights, smoothing)
         if "twice_weights" not in batch:
             return sums
-        apart = disagreement(outputs[f"{name}_logits"], batch[f"{name}_weights"])
-        return {**sums, "loss": sums["loss"] + consistency * apart}
+        return {**sums, "loss": sums["loss"] + consistency * disagreement(logits, weights)}
 
-    return Head(name, weight, plain.targets, totals)
+    return dataclasses.replace(plain, training_totals=training_totals)
 
 
 def _head(name: str, weight: float, logits: str, labels: str, weights: str) -> Head:

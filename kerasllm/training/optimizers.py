@@ -1,13 +1,14 @@
-"""How do gradients become new weights? AdamW, its learning-rate schedule, and which weights decay."""
+"""How do gradients become new weights? An update rule, its learning-rate schedule, and which weights decay."""
 
 import math
-import re
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kerasllm import config
+from kerasllm.training.by_layer import freeze, layer_shares, layer_starts
+from kerasllm.training.update_rules import ByLayer, make_rule
 
 
 @keras.saving.register_keras_serializable("kerasllm")
@@ -55,42 +56,14 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-@keras.saving.register_keras_serializable("kerasllm")
-class FusedAdamW(keras.optimizers.AdamW):
-    """Keras's AdamW with TensorFlow's fused update: one pass over each weight and its slots instead of a dozen.
+def make_optimizer(settings: config.Optimizer, total_steps: int, model: keras.Model) -> ByLayer:
+    """The optimizer of a built model, made (with its slots) under the current strategy scope. Clipping is the loop's.
 
-    Attributes:
-      shares: for each variable, in the order of `build`, its share of the learning rate; empty: 1 for all. It does not
-        change the decay of weights.
+    Weight decay is decoupled and leaves out biases and every variable of rank 0 or 1: the scales of norms. Variables
+    of `settings.frozen` are not trainable from here on: they have no gradient, no slots and no decay.
 
-    Source: Loshchilov & Hutter 2019; the update is that of keras.optimizers.Adam (bias correction in the rate).
-    """
-
-    shares: tuple[float, ...] = ()
-
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Updates one variable and its two slots in place."""
-        index = self._get_variable_index(variable)
-        dtype = variable.dtype
-        update = tf.cast(self.iterations.value, dtype) + 1
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), update),
-            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), update),
-            lr=tf.cast(learning_rate, dtype) * (self.shares[index] if self.shares else 1.0),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
-            grad=tf.cast(gradient, dtype),
-        )
-
-
-def make_optimizer(settings: config.Optimizer, total_steps: int, model: keras.Model) -> FusedAdamW:
-    """AdamW for a built model, made (with its slots) under the current strategy scope. Clipping is the loop's.
-
-    Weight decay is decoupled and leaves out biases and every variable of rank 0 or 1: the scales of norms.
+    Raises:
+      ConfigError: a frozen name is no variable's, or nothing is left to learn.
     """
     schedule = WarmupThenDecay(
         settings.peak_learning_rate,
@@ -99,35 +72,15 @@ def make_optimizer(settings: config.Optimizer, total_steps: int, model: keras.Mo
         settings.decay,
         settings.final_share,
     )
-    optimizer = FusedAdamW(
-        schedule,
-        weight_decay=settings.weight_decay,
-        beta_1=settings.beta_1,
-        beta_2=settings.beta_2,
-        epsilon=settings.epsilon,
-    )
+    freeze(model, settings.frozen)
+    optimizer = make_rule(settings, schedule)
     optimizer.exclude_from_weight_decay([variable for variable in model.trainable_variables if not decays(variable)])
     optimizer.build(model.trainable_variables)
     if settings.layer_decay < 1:
         optimizer.shares = layer_shares(model, settings.layer_decay)
+    if settings.unfreeze_share > 0:
+        optimizer.starts = layer_starts(model, settings.unfreeze_share * total_steps)
     return optimizer
-
-
-def layer_shares(model: keras.Model, decay: float) -> tuple[float, ...]:
-    """Share of the learning rate of each trainable variable: 1 above the blocks, less by `decay` with each layer down.
-
-    Source: Howard & Ruder 2018, discriminative fine-tuning.
-    """
-    found = [re.search(r"/backbone/(?:.*/)?block_(\d+)/", f"/{one.path}") for one in model.trainable_variables]
-    top = 1 + max((int(match[1]) for match in found if match), default=0)
-
-    def depth(variable: keras.Variable, match: re.Match[str] | None) -> int:
-        if match:
-            return int(match[1]) + 1
-        return 0 if "/backbone/" in f"/{variable.path}" and "embedding" in variable.path else top + 1
-
-    pairs = zip(model.trainable_variables, found, strict=True)
-    return tuple(decay ** (top + 1 - depth(variable, match)) for variable, match in pairs)
 
 
 def decays(variable: keras.Variable) -> bool:

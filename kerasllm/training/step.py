@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -24,12 +24,14 @@ class TrainStep:
     step number (data, dropout) goes on.
 
     Args:
-      strategy, model, optimizer: the latter two made under the strategy's scope, and built.
+      strategy, model, optimizer: the latter two made under the strategy's scope, and built. Where the optimizer has
+        `starts`, a variable has neither gradient nor update before its first step; the graph is made anew at each.
       heads: what is learned.
       accumulation: slices of a replica's rows that are computed one after another.
       clip_norm: largest norm of the global gradient; None does not clip.
       seed: of dropout, which is keyed by (seed, step, replica, slice).
       on_trace: called whenever a graph is made.
+      jit_compile: XLA compiles what each replica computes, see `should_compile`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TrainStep:
         clip_norm: float | None,
         seed: int,
         on_trace: Callable[[], None] = lambda: None,
+        jit_compile: bool = False,
     ) -> None:
         self.strategy = strategy
         self.model = model
@@ -51,7 +54,9 @@ class TrainStep:
         self.clip_norm = clip_norm
         self.seed = seed
         self.on_trace = on_trace
+        self.jit_compile = jit_compile
         self.names: tuple[str, ...] = ()  # of the numbers that a call returns; known after the first one
+        self._starts: tuple[int, ...] = getattr(optimizer, "starts", ()) or (0,) * len(model.trainable_variables)
         self._compiled = tf.function(self._run, reduce_retracing=True)
 
     def __call__(self, batch: Batch, step: int) -> tf.Tensor:
@@ -60,19 +65,30 @@ class TrainStep:
         Returns:
           [K] float32, the numbers named by `names`; sums over the batch, for the caller to add up before it divides.
         """
-        return self._compiled(batch, tf.constant(step, tf.int32))
+        started = max(start for start in self._starts if start <= step)
+        return self._compiled(batch, tf.constant(step, tf.int32), started)
 
-    def _run(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
+    def _run(self, batch: Batch, step: tf.Tensor, started: int) -> tf.Tensor:
         self.on_trace()  # Python runs here only while TensorFlow makes the graph
+        pairs = zip(self.model.trainable_variables, self._starts, strict=True)
+        variables = [variable for variable, start in pairs if start <= started]
         targets = _reduced(self.strategy, self.strategy.run(self._count, (batch,)))
-        gradients, totals = _reduced(self.strategy, self.strategy.run(self._sum_slices, (batch, targets, step)))
+
+        def on_replica(batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
+            def sum_slices(*arguments: Any) -> tuple[list[tf.Tensor], Totals]:
+                return self._sum_slices(*arguments, variables)
+
+            # Compiled here and not around the step: replicas cannot meet inside of a compiled function.
+            return (tf.function(sum_slices, jit_compile=True) if self.jit_compile else sum_slices)(batch, targets, step)
+
+        gradients, totals = _reduced(self.strategy, self.strategy.run(on_replica, (batch, targets, step)))
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(totals["loss"])
         if self.clip_norm is not None:
             scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
             gradients = [gradient * scale for gradient in gradients]
         rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(False))
+        tf.cond(finite, lambda: self._update(gradients, variables), lambda: tf.constant(False))
         numbers = {
             **targets,
             **totals,
@@ -83,47 +99,53 @@ class TrainStep:
         self.names = tuple(numbers)
         return tf.stack([tf.cast(number, tf.float32) for number in numbers.values()])
 
-    def _update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+    def _update(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> tf.Tensor:
         # Outside strategy.run and scope(): the gradients are reduced already, the optimizer must not do it again.
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        self.optimizer.apply(gradients, variables)
         return tf.constant(True)
 
     def _count(self, batch: Batch) -> Totals:
         return {f"{head.name}/targets": head.targets(batch) for head in self.heads}
 
-    def _sum_slices(self, batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
+    def _sum_slices(
+        self, batch: Batch, targets: Totals, step: tf.Tensor, variables: list[keras.Variable]
+    ) -> tuple[list[tf.Tensor], Totals]:
         """Sums of gradients and totals over the slices of one replica's rows."""
         seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0], tf.int32), step)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(replica, tf.int32))
         if self.accumulation == 1:
-            return self._differentiate(batch, targets, tf.random.experimental.stateless_fold_in(seed, 0))
+            return self._differentiate(batch, targets, tf.random.experimental.stateless_fold_in(seed, 0), variables)
         slices = {name: _split(rows, self.accumulation) for name, rows in batch.items()}
 
         def add_slice(index: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
             rows = {name: tf.gather(parts, index) for name, parts in slices.items()}
             slice_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            more = self._differentiate(rows, targets, slice_seed)
+            more = self._differentiate(rows, targets, slice_seed, variables)
             return index + 1, tf.nest.map_structure(tf.add, sums, more)
 
         first = self._differentiate(
             {name: parts[0] for name, parts in slices.items()},
             targets,
             tf.random.experimental.stateless_fold_in(seed, 0),
+            variables,
         )
         _, sums = tf.while_loop(
             lambda index, _: index < self.accumulation, add_slice, (tf.constant(1), first), parallel_iterations=1
         )
         return sums
 
-    def _differentiate(self, batch: Batch, targets: Totals, seed: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
-        with tf.GradientTape() as tape:
-            outputs = self.model(model_inputs(batch), training=True, dropout_seed=seed)
-            totals = sum_heads(self.heads, outputs, batch)
-            loss = mean_loss(self.heads, totals, targets)
+    def _differentiate(
+        self, batch: Batch, targets: Totals, seed: tf.Tensor, variables: list[keras.Variable]
+    ) -> tuple[list[tf.Tensor], Totals]:
         # Plain TensorFlow variables: zeros for an unconnected one (a pooler that no head reads) fail on Keras's own.
-        variables = [variable.value for variable in self.model.trainable_variables]
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        sources = [variable.value for variable in variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:  # what is frozen has no backward pass
+            tape.watch(sources)
+            outputs = self.model(model_inputs(batch), training=True, dropout_seed=seed)
+            totals = sum_heads(self.heads, outputs, batch, training=True)
+            loss = mean_loss(self.heads, totals, targets)
+        gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # A gathered table has a sparse gradient; one dense form makes sums, norm and clipping plain.
         return [tf.convert_to_tensor(gradient) for gradient in gradients], {
             **totals,
@@ -165,14 +187,21 @@ class EvaluationStep:
         return {**targets, **sum_heads(self.heads, outputs, batch)}
 
 
+def should_compile(setting: Literal["auto"] | bool, strategy: tf.distribute.Strategy) -> bool:
+    """Whether XLA compiles the step: as `train.jit_compile` says, or on GPUs ("auto"); a TPU compiles all by itself."""
+    kinds = {tf.DeviceSpec.from_string(name).device_type for name in strategy.extended.worker_devices}
+    return "TPU" not in kinds and ("GPU" in kinds if setting == "auto" else setting)
+
+
 def model_inputs(batch: Mapping[str, tf.Tensor]) -> Batch:
     """What the model may see of a batch: all but the answers."""
     return {name: rows for name, rows in batch.items() if not name.endswith(("labels", "weights"))}
 
 
-def sum_heads(heads: Sequence[Head], outputs: Totals, batch: Batch) -> Totals:
-    """Every head's totals (float32 scalars), named `<head>/<total>`."""
-    return {f"{head.name}/{name}": total for head in heads for name, total in head.totals(outputs, batch).items()}
+def sum_heads(heads: Sequence[Head], outputs: Totals, batch: Batch, training: bool = False) -> Totals:
+    """Every head's totals (float32 scalars), named `<head>/<total>`; in training those that the head is trained by."""
+    totals_of = {head.name: (training and head.training_totals) or head.totals for head in heads}
+    return {f"{head}/{name}": x for head, totals in totals_of.items() for name, x in totals(outputs, batch).items()}
 
 
 def mean_loss(heads: Sequence[Head], totals: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
@@ -194,8 +223,8 @@ def count_tokens(batch: Batch) -> Totals:
 
 
 def _split(rows: tf.Tensor, count: int) -> tf.Tensor:
-    """[R, ...] -> [count, R / count, ...]; what is known of the shape stays known."""
-    parts = tf.reshape(rows, tf.concat([[count, -1], tf.shape(rows)[1:]], axis=0))
+    """[R, ...] -> [count, R / count, ...]; what is known of the shape stays known. Dimensions may be 0."""
+    parts = tf.reshape(rows, tf.concat([[count, tf.shape(rows)[0] // count], tf.shape(rows)[1:]], axis=0))
     return tf.ensure_shape(parts, [count, rows.shape[0] and rows.shape[0] // count, *rows.shape[1:]])
 
 

@@ -174,5 +174,29 @@ def test_consistency_is_asked_of_rows_that_come_in_twos_only():
     batch = {"label_labels": tf.constant([0, 0]), "label_weights": tf.ones([2])}
     plain = float(head.totals(outputs, batch)["loss"])
     assert plain == pytest.approx(np.log(8), abs=1e-6)  # p = 1/2 and 1/4
-    twice = float(head.totals(outputs, {**batch, "twice_weights": tf.ones([2])})["loss"])
-    assert twice - plain == pytest.approx(2 * 0.13733, abs=1e-5)
+    twice = {**batch, "twice_weights": tf.ones([2])}
+    assert float(head.training_totals(outputs, twice)["loss"]) - plain == pytest.approx(2 * 0.13733, abs=1e-5)
+    assert float(head.training_totals(outputs, batch)["loss"]) == plain
+
+
+def test_smoothed_labels_give_every_class_its_part():
+    # p = (1/2, 1/4, 1/4), label 1, e = 0.3: targets (0.1, 0.8, 0.1): 0.1 ln 2 + 0.8 ln 4 + 0.1 ln 4 = 1.9 ln 2.
+    totals = losses.weighted_cross_entropy(LOGITS[:2], tf.constant([1, 1]), tf.constant([1.0, 0.0]), smoothing=0.3)
+    assert float(totals["loss"]) == pytest.approx(1.9 * np.log(2), abs=1e-6)
+
+
+def test_labels_are_smoothed_in_training_and_not_where_it_is_judged():
+    run = make_run({"objective": {"task": "text_classification", "label_smoothing": 0.3}})
+    (head,) = losses.heads_for(run)
+    batch = {"label_labels": tf.constant([1, 0, 0]), "label_weights": tf.constant([1.0, 0.0, 0.0])}
+    outputs = {"label_logits": LOGITS}
+    assert float(head.training_totals(outputs, batch)["loss"]) == pytest.approx(1.9 * np.log(2), abs=1e-6)
+    assert float(head.totals(outputs, batch)["loss"]) == pytest.approx(np.log(4), abs=1e-6)
+
+
+def test_tasks_beside_the_corpus_have_heads_of_their_own():
+    task = {"labels": ["a", "b", "c"], "share": 0.2, "weight": 0.5}
+    heads = losses.heads_for(make_run({"mix": {"inference": task}}))
+    assert [(head.name, head.weight) for head in heads][-1] == ("inference", 0.5)
+    batch = {"inference_labels": tf.constant([1, 0, 0]), "inference_weights": tf.constant([1.0, 0.0, 0.0])}
+    assert float(heads[-1].totals({"inference_logits": LOGITS}, batch)["loss"]) == pytest.approx(np.log(4), abs=1e-6)

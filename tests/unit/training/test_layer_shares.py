@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm import config, models
-from kerasllm.training.optimizers import layer_shares, make_optimizer
+from kerasllm.training.by_layer import layer_shares
+from kerasllm.training.optimizers import make_optimizer
 
 
 def classifier() -> tf.Module:

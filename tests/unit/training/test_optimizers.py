@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from kerasllm import config
-from kerasllm.training.optimizers import FusedAdamW, WarmupThenDecay, make_optimizer
+from kerasllm.training.optimizers import WarmupThenDecay, make_optimizer
+from kerasllm.training.update_rules import FusedAdamW
 
 
 @pytest.mark.parametrize(

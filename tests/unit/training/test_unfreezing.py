@@ -1,0 +1,109 @@
+"""Do layers stay still until their time, and others for ever, and does it cost nothing?"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasllm import config, losses, models, training
+from kerasllm.errors import ConfigError
+from kerasllm.training.by_layer import layer_starts
+from kerasllm.training.step import TrainStep
+
+RUN = {
+    "data": {"labels": ["a", "b"]},
+    "objective": {"task": "text_classification"},
+    "backbone": {"num_layers": 2, "hidden_dim": 8, "num_heads": 2, "max_length": 8},
+    "train": {"steps": 6, "sequence_length": 8},
+    "export": {"sequence_length": 8},
+}
+PLAIN = {"warmup_share": 0.0, "decay": "constant", "peak_learning_rate": 0.01, "weight_decay": 0.1, "epsilon": 1e-12}
+
+
+class Bench:
+    def __init__(self, **optimizer: Any) -> None:
+        self.run = config.make_run({**RUN, "optimizer": {**PLAIN, **optimizer}})
+        strategy = training.make_strategy("one_device")
+        self.model = models.from_run(self.run, 20)
+        self.optimizer = training.make_optimizer(self.run.optimizer, 6, self.model)
+        self.step = TrainStep(strategy, self.model, self.optimizer, losses.heads_for(self.run), 1, None, seed=1)
+
+    def moved(self, step: int) -> dict[str, float]:
+        """Largest move of each variable in a step."""
+        batch = {
+            "token_ids": tf.constant([[2, 5, 6, 3], [2, 7, 8, 3]]),
+            "sequence_ids": tf.ones([2, 4], tf.int32),
+            "label_labels": tf.constant([0, 1]),
+            "label_weights": tf.ones([2]),
+        }
+        before = {variable.path: variable.numpy() for variable in self.model.variables}
+        self.step(batch, step)
+        return {one.path: float(np.abs(one.numpy() - before[one.path]).max()) for one in self.model.variables}
+
+
+def test_layers_start_from_the_top_one_after_another() -> None:
+    # 2 blocks: depth 3 above them, 2, 1, and 0 of the embeddings: starts 6 * 0, 1/3, 2/3 and 1.
+    model = Bench().model
+    starts = dict(zip((one.path for one in model.trainable_variables), layer_starts(model, 6.0), strict=True))
+    assert starts["text_classifier/head_label/projection/kernel"] == 0
+    assert starts["backbone/block_1/expand/kernel"] == 2
+    assert starts["backbone/block_0/expand/kernel"] == 4
+    assert starts["backbone/embedding/word_table"] == 6
+
+
+def test_a_layer_moves_from_its_first_step_on_and_then_as_in_a_first_update() -> None:
+    # AdamW's first update is rate x sign of the gradient: 0.01, and its decay 0.01 * 0.1 of weights below 0.1.
+    bench = Bench(unfreeze_share=0.5)  # of 6 steps: block 1 from step 1, block 0 from 2, embeddings from 3
+    for step in range(4):
+        moved = bench.moved(step)
+        for start, name in ((0, "head_label"), (1, "block_1"), (2, "block_0"), (3, "word_table")):
+            moves = [move for path, move in moved.items() if f"/{name}/" in f"/{path}/" and "key" not in path]
+            assert moves, name
+            if step < start:
+                assert max(moves) == 0.0, (step, name)
+            elif step == start:
+                assert max(moves) == pytest.approx(0.01, rel=0.02), (step, name)
+
+
+def test_frozen_variables_stand_still_and_have_no_slots() -> None:
+    bench = Bench(frozen=["embedding/word_table", "block_0"])
+    names = [variable.path for variable in bench.optimizer.variables]
+    assert not [name for name in names if "word_table" in name or "block_0" in name]
+    assert [name for name in names if "block_1" in name]
+    moved = bench.moved(0)
+    still = {path for path, move in moved.items() if move == 0.0}
+    assert still == {path for path in moved if "word_table" in path or "/block_0/" in path}
+
+
+def test_a_frozen_table_has_no_gradient_in_the_graph() -> None:
+    def shapes(**optimizer: Any) -> list[tuple[int, ...]]:
+        bench = Bench(**optimizer)
+        bench.moved(0)
+        (function,) = bench.step._compiled._list_all_concrete_functions()
+        graphs = [function.graph, *(one.graph for one in function.graph._functions.values() if hasattr(one, "graph"))]
+        sums = [op for graph in graphs for op in graph.get_operations() if op.type == "UnsortedSegmentSum"]
+        return [tuple(op.outputs[0].shape) for op in sums]
+
+    table = (20, 8)
+    assert table in shapes()
+    assert table not in shapes(frozen=["embedding/word_table"])
+
+
+def test_names_of_no_variable_and_freezing_everything_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no variable's path holds 'word_tabel'. Near to it: word_table"):
+        Bench(frozen=["word_tabel"])
+    with pytest.raises(ConfigError, match="leaves no variable to learn"):
+        Bench(frozen=["backbone", "text_classifier"])
+
+
+def test_a_run_with_frozen_layers_goes_on_where_it_stopped_and_gives_its_backbone_away(tmp_path: Path) -> None:
+    bench = Bench(frozen=["block_0"], unfreeze_share=0.5)
+    bench.moved(0)
+    folder = training.CheckpointFolder(tmp_path / "checkpoints")
+    folder.save(1, bench.model, bench.optimizer, bench.run)
+    again = models.from_run(config.make_run(RUN), 20)
+    training.load_backbone(again.backbone, tmp_path)
+    for ours, theirs in zip(again.backbone.weights, bench.model.backbone.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
