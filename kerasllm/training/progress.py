@@ -92,6 +92,6 @@ def format_ledger(summary: Mapping[str, Any]) -> str:
             f"  {whole['useful_flops_per_s'] / 1e9:,.1f} useful GFLOP/s, "
             f"{training['useful_flops_per_s'] / 1e9:,.1f} while training: {whole['matrix_product_share']:.1%} and "
             f"{training['matrix_product_share']:.1%} of a matrix product's "
-            f"{summary['matrix_product_flops_per_s'] / 1e9:,.0f}"
+            f"{summary['matrix_product_flops_per_s'] / 1e9:,.0f} GFLOP/s"
         )
     return "\n".join(lines)
