@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def make_plan(run: Run, probes: Sequence[Probe], budget_s: float, memory_gb: flo
       ConfigError: nothing fits into the memory or the time.
     """
     probe = choose(probes, run.train.global_batch, memory_gb)
+    probe = replace(probe, start_s=max(one.start_s for one in probes))  # the first also started TensorFlow, as runs do
     steps = steps_that_fit(probe, run.train, budget_s)
     seconds, tokens = seconds_of(probe, run.train, steps), steps * probe.tokens_per_step
     settings: dict[str, Any] = {
@@ -136,6 +137,7 @@ def make_plan(run: Run, probes: Sequence[Probe], budget_s: float, memory_gb: flo
         "predicted": dict(zip(PREDICTED, (seconds / 60, tokens, tokens / seconds, probe.peak_memory_gb), strict=True)),
         "error_share": probe.error_share,
         "measured_steps": len(probe.step_s),
+        "costs": {name: getattr(probe, name) for name in ("start_s", "evaluation_s", "checkpoint_s")},
         "probes": [asdict(one) for one in probes],
     }
 
@@ -195,17 +197,14 @@ def format_comparison(compared: Mapping[str, Mapping[str, float]]) -> str:
 def format_plan(plan: Mapping[str, Any]) -> str:
     """The probes, the choice, how sure it is, and what takes how long."""
     lines = [f"{'batch':>8} {'accumulation':>13} {'tokens/s':>10} {'s a step':>9} {'memory':>9}"]
-    chosen = None
     for tree in plan["probes"]:
         probe = Probe(**{**tree, "step_s": tuple(tree["step_s"])})
         is_chosen = all(plan["settings"][f"train.{name}"] == tree[name] for name in ("global_batch", "accumulation"))
-        chosen = probe if is_chosen else chosen
         lines.append(
             f"{probe.global_batch:8} {probe.accumulation:13} {probe.tokens_per_s:10,.0f} {probe.mean_step_s:9.3f} "
             f"{probe.peak_memory_gb:6.2f} GB{'  <- chosen' if is_chosen else ''}"
         )
-    assert chosen is not None, "a plan is made of one of its probes"
-    predicted, error = plan["predicted"], plan["error_share"]
+    predicted, error, costs = plan["predicted"], plan["error_share"], plan["costs"]
     return "\n".join(
         [
             *lines,
@@ -215,7 +214,7 @@ def format_plan(plan: Mapping[str, Any]) -> str:
             f"How sure: {predicted['minutes'] * (1 - error):.1f} to {predicted['minutes'] * (1 + error):.1f} minutes, "
             f"two standard errors of {plan['measured_steps']} steps and {LEAST_ERROR:.0%} at least; other work on the "
             "machine, longer rows later on and starting the program are not in it.",
-            f"Of it the start takes {chosen.start_s:.1f} s, each evaluation {chosen.evaluation_s:.1f} s, "
-            f"each checkpoint {chosen.checkpoint_s:.1f} s.",
+            f"Of it the start takes {costs['start_s']:.1f} s, each evaluation {costs['evaluation_s']:.1f} s, "
+            f"each checkpoint {costs['checkpoint_s']:.1f} s.",
         ]
     )

@@ -94,6 +94,13 @@ def test_a_plan_says_what_it_predicts_and_which_flags_follow_it() -> None:
     assert "start takes 10.0 s, each evaluation 4.0 s, each checkpoint 1.0 s" in text
 
 
+def test_the_start_is_that_of_the_probe_that_also_started_tensorflow() -> None:
+    first, second = probe(start_s=12.0, step_s=(9.0, 9.0)), probe()
+    plan = planning.make_plan(run(), [first, second], 80.0, memory_gb=8.0)
+    assert plan["costs"] == {"start_s": 12.0, "evaluation_s": 4.0, "checkpoint_s": 1.0}
+    assert plan["settings"]["train.steps"] == 24  # 12 + 24 * 2 + 3 * 4 + 7 * 1 = 79; one more takes 82
+
+
 def test_predicted_stands_beside_got() -> None:
     plan = planning.make_plan(run(), [probe()], 80.0, memory_gb=8.0)
     ledger = {
