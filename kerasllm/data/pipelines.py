@@ -228,7 +228,8 @@ def _masking(split: Split, run: Run, seed: int) -> Callable[[dict[str, tf.Tensor
             "This vocabulary has no mask token, which bert_pretraining needs. "
             "Prepare the corpus with tokenizer.kind=wordpiece or with a vocabulary trained here."
         )
-    masker = Masker(split.tokenizer, run.objective.mask_share, run.objective.whole_word)
+    objective = run.objective
+    masker = Masker(split.tokenizer, objective.mask_share, objective.whole_word, objective.mask_spans)
     base = np.random.SeedSequence([seed, 2]).generate_state(2).astype(np.uint32).view(np.int32)
 
     def mask(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

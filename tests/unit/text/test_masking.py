@@ -118,3 +118,85 @@ def test_slots_are_enough_for_the_share():
     assert masking.num_slots(128, 0.15, whole_word=False) == 20  # 19.2
     assert masking.num_slots(128, 0.15, whole_word=True) == 28
     assert masking.num_slots(8, 0.9, whole_word=True) == 8
+
+
+def chosen_of(masked: dict[str, tf.Tensor], shape: tuple[int, ...]) -> np.ndarray:
+    chosen = np.zeros(shape, bool)
+    slots, filled = masked["masked_positions"].numpy(), masked["masked_weights"].numpy() > 0
+    for row in range(shape[0]):
+        chosen[row, slots[row][filled[row]]] = True
+    return chosen
+
+
+def runs(chosen: np.ndarray) -> list[int]:
+    """Lengths of the runs of True in all rows."""
+    edges = np.flatnonzero(np.diff(np.pad(chosen, [(0, 0), (1, 1)]).astype(int).ravel()))
+    return (edges[1::2] - edges[::2]).tolist()
+
+
+def test_lengths_of_spans_are_geometric_and_end_at_ten():
+    # P(1) = 0.2 / (1 - 0.8^10) = 0.22406, P(1 or 2) = 0.40331; the mean is 3.797 (the paper says 3.8).
+    assert masking.span_lengths(tf.constant([0.0, 0.2240, 0.2241, 0.4033, 0.4034, 0.999999])).numpy().tolist() == [
+        1, 1, 2, 2, 3, 10,
+    ]  # fmt: skip
+    many = masking.span_lengths(tf.linspace(0.0, 1.0, 100_001)[:-1]).numpy()
+    assert many.mean() == pytest.approx(3.797, abs=0.001)
+
+
+def test_spans_are_runs_of_words_and_mask_the_share():
+    ids = np.random.default_rng(0).integers(5, 55, (400, 128)).astype(np.int32)  # each token is a word
+    ids[:, 0], ids[:, 64], ids[:, 120], ids[:, 121:] = 2, 3, 3, 0
+    single = chosen_of(text.Masker(TOKENIZER)(tf.constant(ids), seeds(400)), ids.shape)
+    spans = chosen_of(text.Masker(TOKENIZER, spans=True)(tf.constant(ids), seeds(400)), ids.shape)
+    # 118 words: round(0.15 * 118) = 18 in every row, the last span is cut there.
+    assert set(spans.sum(axis=1).tolist()) == {18}
+    assert not spans[ids < 5].any()
+    # Alone, a run goes on with probability 0.15: mean 1.18. Spans of 3.8 words are cut by ends and grow together.
+    assert np.mean(runs(single)) == pytest.approx(1.18, abs=0.05)
+    assert np.mean(runs(spans)) == pytest.approx(3.8, abs=0.5)
+
+
+def test_the_first_spans_by_their_draws_are_taken_and_the_last_is_cut(monkeypatch):
+    # Words 1-6 (one token each) with spans: 2 begins first (score 0.1) and has 3 words, then 5 (0.2) with 2 words.
+    ids = tf.constant([[2, 10, 11, 12, 13, 14, 15, 3]])
+    scores = [0.9, 0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.5]  # word k has place k: [CLS] is word 1
+    lengths = [0.0, 0.0, 0.0, 0.45, 0.0, 0.0, 0.3, 0.0]  # 0.45 -> 3 words, 0.3 -> 2
+    kinds = [0.0] * 3 + [0.95] + [0.0] * 4  # the first span is kept as it is, the second hidden
+    monkeypatch.setattr(masking, "_uniform", lambda *_: tf.constant([[scores, kinds, [0.0] * 8, lengths]]))
+    masked = text.Masker(TOKENIZER, 0.67, spans=True)(ids, seeds(1))  # round(0.67 * 6) = 4 tokens
+    assert masked["masked_positions"].numpy()[0][masked["masked_weights"].numpy()[0] > 0].tolist() == [2, 3, 4, 5]
+    assert masked["token_ids"].numpy().tolist() == [[2, 10, 11, 12, 13, MASK, 15, 3]]
+
+
+def test_pieces_of_words_share_a_span_and_no_span_goes_into_the_next_sequence(monkeypatch):
+    # Packed: [CLS] a ##b [SEP] [CLS] c d [SEP]; the span of the word a ##b would be 10 words long.
+    ids = tf.constant([[2, 10, 60, 3, 2, 11, 12, 3]])
+    scores = [0.9, 0.9, 0.1, 0.9, 0.9, 0.5, 0.4, 0.9]
+    lengths = [0.0, 0.0, 0.999, 0.0, 0.0, 0.0, 0.0, 0.0]
+    monkeypatch.setattr(masking, "_uniform", lambda *_: tf.constant([[scores, [0.0] * 8, [0.0] * 8, lengths]]))
+    masked = text.Masker(TOKENIZER, 0.5, spans=True)(ids, seeds(1))
+    assert masked["token_ids"].numpy().tolist() == [[2, MASK, MASK, 3, 2, 11, 12, 3]]
+    masked = text.Masker(TOKENIZER, 0.75, spans=True)(ids, seeds(1))  # 3 of 4: then d, whose score is lower than c's
+    assert masked["token_ids"].numpy().tolist() == [[2, MASK, MASK, 3, 2, 11, MASK, 3]]
+
+
+def test_masks_of_spans_depend_on_their_own_seed_alone_and_hide_8_in_10():
+    masker, ids = text.Masker(TOKENIZER, spans=True), rows(600, 128, 120)
+    together = masker(ids, seeds(600))
+    alone = masker(ids[7:8], seeds(600)[7:8])
+    np.testing.assert_array_equal(together["token_ids"][7], alone["token_ids"][0])
+    filled = together["masked_weights"].numpy() > 0
+    now = np.take_along_axis(together["token_ids"].numpy(), together["masked_positions"].numpy(), axis=1)[filled]
+    # About 600 * 18 / 5 spans: one standard deviation of 0.8 over spans is 0.009, more for their uneven lengths.
+    assert np.mean(now == MASK) == pytest.approx(0.8, abs=0.04)
+    masked = tf.data.Dataset.from_tensor_slices((ids, seeds(600))).batch(4).map(masker, 8).take(2)
+    graph = np.concatenate([batch["token_ids"] for batch in masked])
+    np.testing.assert_array_equal(graph, together["token_ids"][:8])
+
+
+def test_in_chinese_a_character_is_a_word(wordpiece):
+    ids = wordpiece.tokenize(tf.constant(["公司利润增长，股价上涨。" * 6])).to_tensor()
+    assert wordpiece.starts_word[ids.numpy()].all()
+    chosen = chosen_of(text.Masker(wordpiece, 0.3, spans=True)(ids, seeds(1)), ids.shape)
+    assert chosen.sum() == round(0.3 * ids.shape[1])
+    assert max(runs(chosen)) > 1
