@@ -45,6 +45,7 @@ def main() -> None:
     from kerasllm import data, training
 
     logging.getLogger("kerasllm").setLevel(logging.WARNING)  # the probes' own lines would bury the plan
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which warns of the new graphs that each probe needs
     training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
     strategy = training.make_strategy(run.train.strategy, FLAGS.num_devices)
     probes = probe_choices(run, data.open_corpus(FLAGS.corpus), strategy, FLAGS.probe_s, memory_gb)

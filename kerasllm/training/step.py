@@ -215,11 +215,11 @@ def mean_loss(heads: Sequence[Head], totals: Mapping[str, Any], targets: Mapping
 
 
 def count_tokens(batch: Batch) -> Totals:
-    """Real tokens and slots of a batch, float32; both 0 for batches without `sequence_ids`."""
-    ids = batch.get("sequence_ids")
-    if ids is None:
-        return {"tokens": tf.constant(0.0), "slots": tf.constant(0.0)}
-    return {"tokens": tf.math.count_nonzero(ids, dtype=tf.float32), "slots": tf.cast(tf.size(ids), tf.float32)}
+    """Real tokens and slots of a batch's texts, float32; both 0 for batches without any `sequence_ids`."""
+    texts = [ids for name, ids in batch.items() if name.endswith("sequence_ids")]
+    tokens = [tf.math.count_nonzero(ids, dtype=tf.float32) for ids in texts]
+    slots = [tf.cast(tf.size(ids), tf.float32) for ids in texts]
+    return {"tokens": sum(tokens, tf.constant(0.0)), "slots": sum(slots, tf.constant(0.0))}
 
 
 def _split(rows: tf.Tensor, count: int) -> tf.Tensor:

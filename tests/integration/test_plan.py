@@ -99,14 +99,19 @@ def test_the_planner_s_lines_can_be_pasted_and_the_run_says_what_became_of_the_p
 
     flags = ["--config", f"{folder}/run.yaml", "--corpus", f"{folder}/corpus", "--output", f"{folder}/plan.json"]
     planned = program(
-        sys.executable, "-m", "apps.pretrain.plan", *flags, "--budget_minutes=0.3", "--probe_s=1", "--set=seed=3"
+        sys.executable, "-m", "apps.pretrain.plan", *flags, "--budget_minutes=600", "--probe_s=1", "--set=seed=3"
     )
     assert "How sure: " in planned.stdout
     command = planned.stdout.split("To train so:\n")[1].replace("WORKDIR", f"{folder}/run").replace("\\\n", " ")
     assert re.search(r"--set seed=3 --set train\.global_batch=\d+", command)
+    plan = json.loads((folder / "plan.json").read_text())
+    assert f"--set train.steps={plan['settings']['train.steps']} " in command
+    plan["settings"]["train.steps"] = 6  # of ten hours' steps, for a test
+    (folder / "plan.json").write_text(json.dumps(plan))
+    command = re.sub(r"train\.steps=\d+", "train.steps=6", command)
     trained = program(sys.executable, *shlex.split(command)[1:])
-    results, plan = json.loads(trained.stdout), json.loads((folder / "plan.json").read_text())
-    assert results["step"] == plan["settings"]["train.steps"]
+    results = json.loads(trained.stdout)
+    assert results["step"] == 6
     assert results["plan"]["minutes"]["predicted"] == plan["predicted"]["minutes"]
     assert "predicted" in trained.stderr
     assert "where the time went" in trained.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,6 +17,7 @@ from kerasllm.training import loop
 from kerasllm.training.flops import ModelFlops
 from kerasllm.training.ledger import NANO, Ledger
 from kerasllm.training.progress import format_ledger
+from kerasllm.training.step import count_tokens
 
 
 class Clock:
@@ -204,3 +206,10 @@ def test_the_table_at_the_end_has_a_line_for_each_entry_and_the_rates() -> None:
         "  10 tokens: 1 tokens/s, 2 while training",
         "  3.8 useful GFLOP/s, 5.0 while training: 37.5% and 50.0% of a matrix product's 10 GFLOP/s",
     ]
+
+
+def test_tokens_are_counted_in_all_texts_of_a_batch_whatever_their_names() -> None:
+    query, passage = np.array([[1, 1, 0], [1, 0, 0]]), np.array([[[1, 2], [0, 0]], [[1, 0], [1, 1]]])
+    counted = count_tokens({"query_sequence_ids": query, "passage_sequence_ids": passage, "query_token_ids": query})
+    assert {name: float(value) for name, value in counted.items()} == {"tokens": 3 + 5, "slots": 6 + 8}
+    assert {name: float(value) for name, value in count_tokens({"history": query}).items()} == {"tokens": 0, "slots": 0}
