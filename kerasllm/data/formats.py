@@ -17,7 +17,7 @@ class Format:
     label: str = "label"
     text: str = "text"
     names: Mapping[str, str] = field(default_factory=dict)  # label in the file -> label of ours; others as they are
-    drop: tuple[str, str] | None = None  # (column, value): rows left out
+    drop: tuple[str, str] | None = None  # (column, value): rows left out, where the file has the column
     at_least: str | None = None  # column of whole numbers that `NAME:NUMBER=FILE` asks a smallest value of
 
 
@@ -80,9 +80,9 @@ def _column_of(form: Format, spec: str, data: Data) -> str:
 
 
 def _public_rows(path: Path, form: Format, column: str, least: int) -> Iterator[Row]:
-    asked = [form.drop[0]] if form.drop else [form.at_least] if form.at_least and least else []
+    asked = [form.at_least] if form.at_least and least else []
     for number, fields in read_columns(path, [form.text, form.label, *asked]):
-        if form.drop and fields[form.drop[0]] == form.drop[1]:
+        if form.drop and fields.get(form.drop[0]) == form.drop[1]:
             continue
         if form.at_least and least and int(fields[form.at_least]) < least:
             continue

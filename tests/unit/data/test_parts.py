@@ -65,6 +65,9 @@ def test_labels_of_public_forms_become_ours_and_marked_rows_are_left_out(tmp_pat
         ("净利增长", {"label": "positive"}),
         ("净利下降", {"label": "negative"}),
     ]
+    (tmp_path / "test.tsv").write_text("title\tlabel\n中标\t1\n", encoding="utf-8")  # the public test file marks none
+    (row,) = read_format(f"zh_fin_news_sentiment={tmp_path / 'test.tsv'}", Data())
+    assert row.text == "中标"
 
 
 def test_a_public_form_fills_the_column_of_the_head_that_it_speaks_of(tmp_path):
