@@ -97,7 +97,7 @@ def our_side(run: Run, batches: list[Batch]) -> TakeSteps:
     import tempfile
 
     from kerasllm import losses, models, training
-    from kerasllm.training.step import distributed
+    from kerasllm.training import distributed
 
     strategy = training.make_strategy(run.train.strategy)
     trainer = training.Trainer(

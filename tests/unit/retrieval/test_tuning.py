@@ -9,7 +9,8 @@ from kerasllm import data, losses, models, retrieval, training
 from kerasllm import trained as runs
 from kerasllm.config import make_run
 from kerasllm.errors import ConfigError
-from kerasllm.training.step import EvaluationStep, distributed
+from kerasllm.training import distributed
+from kerasllm.training.step import EvaluationStep
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 # The reply to a letter is another one, twice: no word is shared.

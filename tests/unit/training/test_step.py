@@ -12,7 +12,8 @@ import tensorflow as tf
 from kerasllm import training
 from kerasllm.errors import ConfigError
 from kerasllm.losses import Head
-from kerasllm.training.step import TrainStep, distributed, model_inputs
+from kerasllm.training import distributed
+from kerasllm.training.step import TrainStep, model_inputs
 
 
 def _plain_descent(tiny: Any, replicas: int, accumulation: int, clip_norm: float | None = None) -> tuple[Any, Any]:
@@ -187,9 +188,7 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_made(tmp_pat
     assert not (tmp_path / "new").exists()
 
 
-def test_strategies_that_are_not_there_yet_and_missing_devices_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'tpu' is not there yet. There are: one_device, mirrored"):
-        training.make_strategy("tpu")
+def test_missing_devices_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_devices=9, but TensorFlow has 4"):
         training.make_strategy("mirrored", 9)
     assert training.make_strategy("mirrored").num_replicas_in_sync == 4

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kerasllm import config, training
 from kerasllm.training.checkpoints import restore_state
-from kerasllm.training.step import TrainStep, distributed
+from kerasllm.training.distribution import distributed
+from kerasllm.training.step import TrainStep
 
 RULES = ("adamw", "sgd", "lion", "lamb", "muon", "adafactor")
 
