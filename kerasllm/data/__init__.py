@@ -3,6 +3,7 @@
 from kerasllm.data.checks import Report, check_table
 from kerasllm.data.corpus import Corpus, Split, open_corpus
 from kerasllm.data.labelled import labelled_batches, lengths_of, pack
+from kerasllm.data.mixed import Tables, mixed_batches, mixed_steps_per_epoch, read_tables
 from kerasllm.data.order import batches_per_epoch
 from kerasllm.data.pairs import (
     QueryPassages,
@@ -23,6 +24,7 @@ __all__ = [
     "QueryPassages",
     "Report",
     "Split",
+    "Tables",
     "batches_per_epoch",
     "check_table",
     "drop_shared",
@@ -31,12 +33,15 @@ __all__ = [
     "normal_form",
     "lengths_of",
     "matching_batches",
+    "mixed_batches",
+    "mixed_steps_per_epoch",
     "open_corpus",
     "pack",
     "prepare_corpus",
     "pretraining_batches",
     "read_columns",
     "read_labelled",
+    "read_tables",
     "read_texts",
     "reranking_batches",
     "split_by_text",

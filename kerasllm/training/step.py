@@ -233,13 +233,3 @@ def _reduced(strategy: tf.distribute.Strategy, values: Any) -> Any:
     if strategy.num_replicas_in_sync == 1:
         return values
     return tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), values)
-
-
-def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Callable[[], Any]:
-    """A function that gives the next global batch, spread over the replicas; StopIteration at the end."""
-    if strategy.num_replicas_in_sync == 1:
-        return iter(batches).__next__
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
-    return iterator.__next__
