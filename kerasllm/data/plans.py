@@ -5,15 +5,14 @@ Nothing here reads a token. A plan is computed from lengths alone, so that resum
 
 # S sentences (or pieces of them), C chunks = rows, L tokens of all documents
 
-import bisect
 import dataclasses
 
 import numpy as np
 
+from kerasllm.data.chunks import Chunk, Draws, gather, gather_in_order
 from kerasllm.data.corpus import Split
 
 PAIR_CANDIDATES = 8  # random places looked at for a B; the one whose length fits best is taken
-LEAST_PART = 8  # tokens that a part has at least where sentences may be cut and their borders allow it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +70,14 @@ def plan_pairs(
 
     Sentences too long for a row are cut into equal pieces, so that no token is lost.
 
-    Sentence order (Lan et al. 2020, section 3.1): every second chunk has its two parts in the wrong order; nothing is
-    taken from other documents, so that a source of one document makes pairs too.
+    Sentence order (Lan et al. 2020, section 3.1): every second chunk has its parts in the wrong order; nothing is taken
+    from other documents, so that a source of one document makes pairs too. Pairs are always of whole sentences, as the
+    ends of cut ones would tell the order: with `cut` what is left of their rows is filled with text without a pair.
 
-    Cut: a chunk goes on to the end of its row and cuts the last sentence there, the next one begins with the rest; only
-    the last chunk of a document is shorter. A random B is cut as the one that it replaces: where the chunk ends inside
-    of its document, B has exactly the length that is left; else it ends with a sentence.
+    Cut, for next sentences or without pairs: a chunk goes on to the end of its row and cuts the last sentence there,
+    the next one begins with the rest; only the last chunk of a document is shorter. A random B is cut as the one that
+    it replaces: where the chunk ends inside of its document, B has exactly the length that is left; else it ends with
+    a sentence.
 
     Args:
       split: the documents.
@@ -84,14 +85,14 @@ def plan_pairs(
       epoch: counted from 0.
       length: tokens of a row, special ones included.
       pairs: next_sentence, sentence_order, or None: rows of A alone.
-      cut: rows are filled to the last token. Sentence order is never cut: where a part begins and ends would tell it.
+      cut: rows are filled to the last token.
     """
     random = np.random.default_rng([seed, epoch, 0])
     room = length - (3 if pairs else 2)
-    cut = cut and pairs != "sentence_order"
-    starts, documents = (split.sentence_starts, split.document_sentences) if cut else _pieces(split, room)
+    cuts_chunks = cut and pairs != "sentence_order"
+    starts, documents = (split.sentence_starts, split.document_sentences) if cuts_chunks else _pieces(split, room)
     may_pair = _may_pair(split) if pairs == "next_sentence" else np.full(split.num_documents, pairs is not None)
-    chunks = _chunks(starts, documents, may_pair, room, random, cut, gives_back=pairs == "next_sentence")
+    chunks = _chunks(starts, documents, may_pair, room, random, pairs, cut)
     if pairs == "sentence_order":
         chunks = _swapped(chunks)
     elif pairs:
@@ -134,39 +135,19 @@ def _chunks(
     may_pair: np.ndarray,
     room: int,
     random: np.random.Generator,
+    pairs: str | None,
     cut: bool,
-    gives_back: bool,
 ) -> PairPlan:
-    """Gathers sentences into rows; wrong pairs are still to be made, a random B shall have the `length_b` found here.
-
-    With `gives_back` the B of a chunk that is to be wrong is the beginning of the next chunk.
-    """
-    addresses, borders = starts.tolist(), documents.tolist()
-    draws = _Draws(random)
-    rows: list[tuple[int, int, int, bool, bool]] = []
+    """All documents' chunks; wrong pairs are still to be made, a random B shall have the `length_b` found here."""
+    addresses, borders, draws = starts.tolist(), documents.tolist(), Draws(random)
+    gather_one = gather_in_order if pairs == "sentence_order" else gather
+    rows: list[Chunk] = []
     for document, pairs_allowed in enumerate(may_pair.tolist()):
-        first, stop = borders[document], borders[document + 1]
-        begin, document_end = addresses[first], addresses[stop]
-        while begin < document_end:
-            end = min(begin + room, document_end)
-            if end < document_end:
-                whole = addresses[bisect.bisect_right(addresses, end, first, stop + 1) - 1]
-                end = max(begin + 1, min(end, document_end - LEAST_PART)) if cut else whole
-            low, high = _inner_borders(addresses, begin, end, LEAST_PART if cut else 1)
-            has_pair = pairs_allowed and low < high
-            middle = addresses[low + int(draws.uniform() * (high - low))] if has_pair else end
-            is_wrong = has_pair and draws.label()
-            rows.append((begin, middle - begin, end - middle, is_wrong, has_pair))
-            begin = middle if is_wrong and gives_back else end
+        sentences = addresses[borders[document] : borders[document + 1] + 1]
+        rows += gather_one(sentences, pairs_allowed, room, draws, cut)
     table = np.array(rows, np.int64).reshape(-1, 5)
     start_a, length_a, length_b = table[:, 0], table[:, 1], table[:, 2]
     return PairPlan(start_a, length_a, start_a + length_a, length_b, table[:, 3] > 0, table[:, 4] > 0)
-
-
-def _inner_borders(addresses: list[int], begin: int, end: int, least: int) -> tuple[int, int]:
-    """First and last + 1 of the sentences that may begin a B: `least` tokens on both sides, or else one."""
-    low, high = bisect.bisect_left(addresses, begin + least), bisect.bisect_right(addresses, end - least)
-    return (low, high) if low < high or least == 1 else _inner_borders(addresses, begin, end, 1)
 
 
 def _swapped(plan: PairPlan) -> PairPlan:
@@ -217,24 +198,3 @@ def _with_random_b(
     start_b[rows] = starts[first][best % PAIR_CANDIDATES, columns]
     length_b[rows] = lengths[best, columns]
     return dataclasses.replace(plan, start_b=start_b, length_b=length_b)
-
-
-class _Draws:
-    """Random numbers one at a time without the cost of one call each, and labels that are balanced two by two."""
-
-    def __init__(self, random: np.random.Generator) -> None:
-        self._random = random
-        self._numbers: list[float] = []
-        self._label: bool | None = None
-
-    def uniform(self) -> float:
-        if not self._numbers:
-            self._numbers = self._random.random(4096).tolist()
-        return self._numbers.pop()
-
-    def label(self) -> bool:
-        if self._label is None:
-            self._label = self.uniform() < 0.5
-            return self._label
-        second, self._label = not self._label, None
-        return second

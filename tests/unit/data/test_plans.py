@@ -34,33 +34,44 @@ def document_of(split: data.Split, addresses: np.ndarray) -> np.ndarray:
     return np.searchsorted(split.document_starts, addresses, side="right") - 1
 
 
-def test_every_token_stands_in_exactly_one_a_or_real_b():
+@pytest.mark.parametrize(
+    ("pairs", "cut"), [("next_sentence", False), ("next_sentence", True), ("sentence_order", False), (None, True)]
+)
+def test_every_token_stands_in_exactly_one_a_or_real_b(pairs: str | None, cut: bool):
     split = random_split()
-    plan = plans.plan_pairs(split, 1, 0, 64)
+    plan = plans.plan_pairs(split, 1, 0, 64, pairs, cut)
     seen = np.zeros(split.num_tokens, int)
     for i in range(len(plan)):
         seen[plan.start_a[i] : plan.start_a[i] + plan.length_a[i]] += 1
-        if not plan.is_wrong[i]:
+        if pairs == "sentence_order" or not plan.is_wrong[i]:
             seen[plan.start_b[i] : plan.start_b[i] + plan.length_b[i]] += 1
     assert (seen == 1).all()
 
 
-def test_half_of_the_pairs_are_random():
-    plan = plans.plan_pairs(random_split(), 1, 0, 64)
-    assert abs(int(plan.is_wrong.sum()) * 2 - int(plan.has_pair.sum())) <= 1
-    assert plan.has_pair.sum() > 1000
+CUT = pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 
 
-def test_rows_fit_and_pairs_have_two_sides():
-    plan = plans.plan_pairs(random_split(), 1, 0, 64)
+@CUT
+def test_half_of_the_pairs_are_random(cut: bool):
+    plan = plans.plan_pairs(random_split(), 1, 0, 64, cut=cut)
+    pairs = int(plan.has_pair.sum())
+    assert pairs > 1000
+    # Whole chunks are balanced two by two, cut ones are drawn: three standard errors.
+    assert abs(int(plan.is_wrong.sum()) * 2 - pairs) <= (3 * pairs**0.5 if cut else 1)
+
+
+@CUT
+def test_rows_fit_and_pairs_have_two_sides(cut: bool):
+    plan = plans.plan_pairs(random_split(), 1, 0, 64, cut=cut)
     assert (plan.length_a + plan.length_b).max() <= 61
     assert plan.length_a.min() > 0
     np.testing.assert_array_equal(plan.has_pair, plan.length_b > 0)
 
 
-def test_a_real_next_follows_and_a_random_one_is_another_document_of_the_same_source():
+@CUT
+def test_a_real_next_follows_and_a_random_one_is_another_document_of_the_same_source(cut: bool):
     split = random_split(sources=3)
-    plan = plans.plan_pairs(split, 1, 0, 64)
+    plan = plans.plan_pairs(split, 1, 0, 64, cut=cut)
     real = plan.has_pair & ~plan.is_wrong
     np.testing.assert_array_equal(plan.start_b[real], (plan.start_a + plan.length_a)[real])
     a, b = (document_of(split, start[plan.is_wrong]) for start in (plan.start_a, plan.start_b))
@@ -81,13 +92,14 @@ def test_one_sentence_documents_and_lonely_documents_make_no_pairs():
     assert plan.has_pair[~lonely].any()
 
 
+@CUT
 @pytest.mark.parametrize("sentences", ["many", "few"])
-def test_lengths_do_not_give_the_label_away(sentences: str):
+def test_lengths_do_not_give_the_label_away(sentences: str, cut: bool):
     # Documents of a few sentences end within most rows: the case in which careless fillings tell the label.
     rng = np.random.default_rng(5)
     longest = 60 if sentences == "many" else 8
     documents = [rng.integers(3, 40, rng.integers(1, longest)).tolist() for _ in range(4000 if longest == 8 else 600)]
-    plan = plans.plan_pairs(split_of(documents), 1, 0, 128)
+    plan = plans.plan_pairs(split_of(documents), 1, 0, 128, cut=cut)
     pairs = plan[np.flatnonzero(plan.has_pair)]
     features = np.stack([pairs.length_a, pairs.length_b, pairs.length_a + pairs.length_b], axis=1) // 4
     half = len(pairs) // 2
@@ -132,3 +144,72 @@ def test_a_stream_is_cut_into_full_rows_of_every_document_once():
     assert sorted(plan.rows.tolist()) == [0, 1, 2, 3]
     assert sorted(plan.documents.tolist()) == [0, 1, 2]
     assert plan.starts[-1] == 19
+
+
+def test_cut_rows_are_full_but_for_the_last_of_a_document_which_has_eight_tokens_at_least():
+    # Room for 30. 100 = 30 + 30 + 30 + 10; 93 = 30 + 30 + 25 + 8, as 30 more would leave 3.
+    for tokens, lengths in ((100, [30, 30, 30, 10]), (93, [30, 30, 25, 8])):
+        plan = plans.plan_pairs(split_of([[10] * 9 + [tokens - 90]]), 1, 0, 32, None, cut=True)
+        order = np.argsort(plan.start_a)
+        assert plan.length_a[order].tolist() == lengths
+        assert plan.start_a[order].tolist() == np.cumsum([0, *lengths[:-1]]).tolist()
+
+
+def test_a_cut_pair_is_parted_at_a_sentence_and_a_random_b_is_as_long_as_the_one_that_it_replaces():
+    # 400 sentences of 20 tokens a document, room for 61: pairs are full, whether B is cut or random.
+    split = split_of([[20] * 400] * 3)
+    plan = plans.plan_pairs(split, 1, 0, 64, cut=True)
+    pairs = plan[np.flatnonzero(plan.has_pair)]
+    np.testing.assert_array_equal(pairs.start_b % 20, 0)
+    assert pairs.length_a.min() >= 8
+    assert pairs.length_b.min() >= 8
+    ends_inside = (pairs.start_b + pairs.length_b) % 8000 != 0
+    assert pairs.is_wrong[ends_inside].sum() > 50
+    short = (pairs.length_a + pairs.length_b)[ends_inside] != 61
+    assert short.sum() <= 3  # the row before the last one leaves it eight tokens
+
+
+def test_whether_cut_parts_begin_or_end_with_a_sentence_does_not_tell_the_label():
+    split = random_split(1500, sources=1)
+    plan = plans.plan_pairs(split, 1, 0, 128, cut=True)
+    pairs = plan[np.flatnonzero(plan.has_pair)]
+    begins = np.isin(pairs.start_a, split.sentence_starts)
+    ends = np.isin(pairs.start_b + pairs.length_b, split.sentence_starts)
+    for place in (begins, ~begins, ends, ~ends):
+        assert place.sum() > 1000
+        assert abs(pairs.is_wrong[place].mean() - 0.5) < 0.05
+
+
+def test_sentence_order_swaps_half_of_the_pairs_and_takes_nothing_from_other_documents():
+    # One document of 60 sentences of 10 tokens, room for 29: 30 rows of two sentences, of which 15 are swapped.
+    plan = plans.plan_pairs(split_of([[10] * 60]), 1, 0, 32, "sentence_order")
+    assert len(plan) == 30
+    assert plan.has_pair.all()
+    assert plan.is_wrong.sum() == 15
+    assert set(plan.length_a.tolist()) == set(plan.length_b.tolist()) == {10}
+    np.testing.assert_array_equal(plan.start_b - plan.start_a, np.where(plan.is_wrong, -10, 10))
+    assert sorted(np.minimum(plan.start_a, plan.start_b).tolist()) == list(range(0, 600, 20))
+
+
+@CUT
+def test_where_parts_begin_and_end_does_not_tell_the_order_of_sentences(cut: bool):
+    split = random_split(1000)
+    plan = plans.plan_pairs(split, 1, 0, 64, "sentence_order", cut)
+    pairs = plan[np.flatnonzero(plan.has_pair)]
+    for start, length in ((pairs.start_a, pairs.length_a), (pairs.start_b, pairs.length_b)):
+        assert np.isin(start, split.sentence_starts).all()
+        assert np.isin(start + length, split.sentence_starts).all()
+    assert len(pairs) > 5000
+    decided = pairs.length_a != pairs.length_b
+    guessed_right = ((pairs.length_a < pairs.length_b) == pairs.is_wrong)[decided].mean()
+    assert abs(guessed_right - 0.5) < 0.03  # 0.6 if all documents were gathered from their beginning
+
+
+def test_the_rest_of_a_row_of_sentences_in_order_is_filled_with_text_that_is_no_pair():
+    # Room for 45: two sentences of 20 leave 5, too little. Room for 55: they leave 15, of which 13 are text.
+    plan = plans.plan_pairs(split_of([[20] * 6]), 1, 0, 48, "sentence_order", cut=True)
+    assert plan.has_pair.all()
+    plan = plans.plan_pairs(split_of([[20] * 6]), 1, 0, 58, "sentence_order", cut=True)
+    lengths = sorted(zip(plan.length_a.tolist(), plan.length_b.tolist(), strict=True))
+    # The third sentence as 12 + 8 (its end has 8 at least); then two that leave 15 again, and the last one likewise.
+    assert lengths == [(8, 0), (8, 0), (12, 0), (12, 0), (20, 20), (20, 20)]
