@@ -91,6 +91,7 @@ class Trainer:
     def prepare(self, total_steps: int) -> None:
         """Makes model, optimizer and compiled steps; `fit` does it by itself, a benchmark may call it alone."""
         self.total_steps = total_steps
+        keras.utils.set_random_seed(self.run.seed)  # new weights are the run's own, in whatever process
         with self.strategy.scope():
             self.model = self.model_fn()
             self.optimizer = make_optimizer(self.run.optimizer, total_steps, self.model)
