@@ -7,6 +7,8 @@ import tensorflow as tf
 
 LEVELS = 65536  # of 16 random bits: the rate is met to 1 / 65536, and the scale uses the rate that is met
 
+ALGORITHM = "philox"  # named, so that XLA and every device draw what TensorFlow draws on a CPU
+
 
 def drop(x: Any, rate: float, seed: Any, index: int) -> Any:
     """Sets a share `rate` of `x` to zero and scales the rest so that the mean stays.
@@ -27,8 +29,8 @@ def keep_mask(shape: Any, rate: float, seed: Any, index: int, dtype: Any) -> Any
     """0 where dropped, else 1 / (1 - rate); two places share each 32 random bits, which halves the cost of drawing."""
     threshold = round(rate * LEVELS)
     count = tf.reduce_prod(shape)
-    folded = tf.random.experimental.stateless_fold_in(seed, index)
-    words = tf.random.stateless_uniform([(count + 1) // 2], folded, minval=None, maxval=None, dtype=tf.uint32)
+    folded = tf.random.experimental.stateless_fold_in(seed, index, alg=ALGORITHM)
+    words = tf.random.stateless_uniform([(count + 1) // 2], folded, None, None, tf.uint32, alg=ALGORITHM)
     halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count]
     keep = tf.cast(tf.reshape(halves, shape) >= tf.constant(threshold, tf.uint16), dtype)
     return keep * tf.cast(LEVELS / (LEVELS - threshold), dtype)

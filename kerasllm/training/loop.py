@@ -22,7 +22,7 @@ from kerasllm.training.flops import count_flops, matrix_product_rate
 from kerasllm.training.ledger import Ledger
 from kerasllm.training.optimizers import make_optimizer
 from kerasllm.training.progress import Progress, report_ledger
-from kerasllm.training.step import EvaluationStep, TrainStep
+from kerasllm.training.step import EvaluationStep, TrainStep, should_compile
 from kerasllm.training.window import Window, add_up
 from kerasllm.training.workdir import prepare_workdir
 from kerasllm.training.workers import is_chief, naming_lost_workers, num_workers, total_over_workers
@@ -104,6 +104,7 @@ class Trainer:
             self.run.optimizer.clip_norm,
             self.run.seed,
             self.ledger.tracing,
+            should_compile(self.run.train.jit_compile, self.strategy),
         )
         self.evaluation_step = EvaluationStep(self.strategy, self.model, self.heads, self.ledger.tracing)
 

@@ -74,12 +74,12 @@ class TrainStep:
         variables = [variable for variable, start in pairs if start <= started]
         targets = _reduced(self.strategy, self.strategy.run(self._count, (batch,)))
 
-        def on_replica(batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
-            def sum_slices(*arguments: Any) -> tuple[list[tf.Tensor], Totals]:
-                return self._sum_slices(*arguments, variables)
+        def sum_slices(batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
+            return self._sum_slices(batch, targets, step, variables)
 
+        def on_replica(*arguments: Any) -> tuple[list[tf.Tensor], Totals]:
             # Compiled here and not around the step: replicas cannot meet inside of a compiled function.
-            return (tf.function(sum_slices, jit_compile=True) if self.jit_compile else sum_slices)(batch, targets, step)
+            return (tf.function(sum_slices, jit_compile=True) if self.jit_compile else sum_slices)(*arguments)
 
         gradients, totals = _reduced(self.strategy, self.strategy.run(on_replica, (batch, targets, step)))
         norm = tf.linalg.global_norm(gradients)

@@ -10,7 +10,7 @@ from kerasllm import layers
 from kerasllm.config import Backbone
 from kerasllm.layers.activations import gelu, gelu_tanh, swiglu
 from kerasllm.layers.attention import _attend, _attend_for_training
-from kerasllm.layers.dropout import drop
+from kerasllm.layers.dropout import drop, keep_mask
 from kerasllm.layers.embeddings import lookup
 from kerasllm.layers.positions import rotary_angles, rotate, sinusoidal_table
 from tests.checks import assert_close, check_layer
@@ -181,6 +181,15 @@ def test_dropout_is_a_function_of_seed_and_index():
         assert 0.3 < np.mean(first.numpy() != other.numpy()) < 0.45
     odd = drop(tf.ones([7, 3]), 0.5, SEED, 0)  # 21 places: an odd number of half words
     assert set(np.unique(odd)) == {0.0, 2.0}
+
+
+def test_xla_drops_the_places_that_tensorflow_drops():
+    def mask(seed):
+        folded = tf.random.experimental.stateless_fold_in(seed, 3)  # as the training step does for its slices
+        return keep_mask([7, 5], 0.3, folded, 4, tf.float32)
+
+    seed = tf.constant([1, 2])
+    assert_close(tf.function(mask, jit_compile=True)(seed), mask(seed).numpy(), atol=0)
 
 
 def test_dropout_keeps_the_mean_and_drops_the_share():

@@ -241,6 +241,20 @@ def test_packed_pairs_are_scored_at_their_own_first_tokens():
     assert_close(scores[:, 1:], model(alone)["next_sentence_logits"].numpy())
 
 
+def test_words_are_scored_at_the_masked_slots_alone_and_a_layer_has_four_products_of_weights():
+    _, model = make("bert_pretraining", BERT)
+    batch = batch_for("bert_pretraining")  # 3 rows of 12 tokens and 3 slots
+    seed = tf.constant([1, 2])
+    graph = tf.function(lambda batch: model(batch, training=True, dropout_seed=seed)).get_concrete_function(batch)
+    operations = graph.graph.get_operations()
+    scores = [
+        one.outputs[0].shape[0] for one in operations if one.type == "MatMul" and one.outputs[0].shape[1] == VOCABULARY
+    ]
+    assert scores == [9]
+    # Two layers of four (query, key and value are one), pooler, pair head, transform and scores.
+    assert sum(one.type == "MatMul" for one in operations) == 2 * 4 + 4
+
+
 def test_all_variables_exist_after_the_constructor():
     backbone = models.GPTBackbone(VOCABULARY, num_layers=1, hidden_dim=16, num_heads=2, max_length=8)
     count = len(backbone.variables)
