@@ -47,12 +47,16 @@ def make_strategy(
     Args:
       name: "one_device", "mirrored", "multi_worker_mirrored" or "tpu".
       num_devices: replicas of the mirrored strategy; 0 means every GPU, or every logical CPU when there is no GPU.
-      cluster: the addresses of the workers, or of the TPU.
+      cluster: the addresses of the workers, or of the TPU; None: the caller is not made for several processes.
       worker_index: which of the workers this process is; None: the variable TF_CONFIG says it, and the cluster.
 
     Raises:
       ConfigError: there are fewer devices than asked for, the cluster is not said, or there is no TPU.
     """
+    if name == "multi_worker_mirrored" and cluster is None:
+        raise ConfigError(
+            "train.strategy='multi_worker_mirrored': this program trains in one process. Choose one_device or mirrored."
+        )
     cluster = cluster or Cluster()
     if name == "multi_worker_mirrored":
         return _multi_worker(cluster, worker_index)

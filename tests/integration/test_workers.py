@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,35 @@ def test_workers_that_do_not_see_the_same_folder_say_so(tmp_path: Path, unbroken
         outcomes = [chief.outcome(), other.outcome()]
     for number, step in ((0, STEPS), (1, 0)):
         assert f"this worker would go on from step {step}, another one from another step" in outcomes[number][1]
+
+
+@pytest.mark.slow
+def test_the_program_trains_with_two_processes_and_ends_when_one_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(f"<DOC> {n}\nThe bank cut rates. Shares rose." for n in range(80)))
+    settings = [
+        *("tokenizer.vocab_size=300", "data.held_out_share=0.2", "train.epochs=null", "train.steps=400"),
+        *("train.sequence_length=16", "train.global_batch=4", "train.log_every=1", "train.checkpoint_every=20"),
+        *("backbone.num_layers=1", "backbone.hidden_dim=16", "backbone.num_heads=2", "train.evaluation_rows=4"),
+    ]
+    flags = [f"--set={setting}" for setting in settings]
+    corpus = tmp_path / "corpus"
+    prepare = ["apps.pretrain.prepare", f"--input=doc_marker:{tmp_path}/text.txt", f"--output={corpus}", *flags]
+    subprocess.run([sys.executable, "-m", *prepare], check=True, capture_output=True)
+    flags += ["--set=train.strategy=multi_worker_mirrored", f"--set=cluster.workers=[{', '.join(free_addresses(2))}]"]
+    train = [sys.executable, "-m", "apps.pretrain.train", f"--corpus={corpus}", f"--workdir={tmp_path / 'run'}", *flags]
+    first, second = (
+        subprocess.Popen(
+            [*train, f"--worker_index={index}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for index in (0, 1)
+    )
+    try:
+        assert second.stderr is not None
+        next(line for line in second.stderr if "train " in line)  # both are training
+        second.kill()
+        _, errors = first.communicate(timeout=120)
+    finally:
+        first.kill()
+        second.communicate()
+    assert first.returncode == 1, errors[-3000:]
+    assert "error: worker 0 of 2 stops, because another worker is lost" in errors

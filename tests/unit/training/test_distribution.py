@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 from kerasllm import config, training
 from kerasllm.errors import ConfigError
@@ -55,6 +56,11 @@ def test_several_workers_after_the_first_tensor_are_refused() -> None:
     tf.constant(1.0)
     with pytest.raises(ConfigError, match="Call make_strategy before the first tensor is made"):
         training.make_strategy("multi_worker_mirrored", cluster=TWO, worker_index=0)
+
+
+def test_a_program_for_one_process_says_so() -> None:
+    with pytest.raises(ConfigError, match="this program trains in one process"):
+        training.make_strategy("multi_worker_mirrored")
 
 
 def test_addresses_of_workers_are_checked() -> None:
@@ -114,3 +120,13 @@ def test_a_worker_that_is_not_the_chief_leaves_the_workdir_as_it_is(tmp_path: Pa
     run = config.make_run({"train": {"steps": 5}})
     training.prepare_workdir(tmp_path / "none", run, writes=False)
     assert not (tmp_path / "none").exists()
+
+
+def test_the_cluster_of_the_kubernetes_manifest_can_be_read() -> None:
+    manifest = Path(__file__).parents[3] / "docs" / "cluster" / "pretrain.kubernetes.yaml"
+    service, job = yaml.safe_load_all(manifest.read_text(encoding="utf-8"))
+    flags = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    run = config.load_run(None, ["train.steps=1", *(flag[6:] for flag in flags if flag.startswith("--set="))])
+    name = f"{job['metadata']['name']}-%d.{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+    assert run.cluster.workers == tuple(name % index for index in range(job["spec"]["completions"]))
+    assert run.train.strategy == "multi_worker_mirrored"
