@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from kerasllm.config import Run
-    from kerasllm.data import Corpus
+    from kerasllm.data import Corpus, Split, Tables
     from kerasllm.training import Action, Trainer
 
 NUM_SAMPLES = 4
@@ -45,23 +45,45 @@ def make_trainer(
     )
 
 
-def fit(trainer: Trainer, corpus: Corpus) -> dict[str, Any]:
-    """Trains and evaluates on a corpus; arguments and results as of Trainer.fit."""
+def read_tables(specs: Sequence[str], run: Run) -> dict[str, Tables]:
+    """The labelled texts of run.mix, from `NAME=FOLDER` of each.
+
+    Raises:
+      ConfigError, DataError: a specification is of another form, or as kerasllm.data.read_tables.
+    """
+    from kerasllm import data
+    from kerasllm.errors import ConfigError
+
+    for spec in specs:
+        if not all(spec.partition("=")):
+            raise ConfigError(f"--labelled {spec}: expected NAME=FOLDER, for example inference=data/ocnli.")
+    return data.read_tables({name: folder for name, _, folder in (spec.partition("=") for spec in specs)}, run)
+
+
+def fit(trainer: Trainer, corpus: Corpus, tables: Mapping[str, Tables] | None = None) -> dict[str, Any]:
+    """Trains and evaluates on a corpus, and on the tables of run.mix; arguments and results as of Trainer.fit."""
     from kerasllm import data
 
     run, train = trainer.run, corpus.split("train")
+    steps = data.mixed_steps_per_epoch if run.mix else data.steps_per_epoch
     return trainer.fit(
-        batches_from=lambda step: data.pretraining_batches(train, run, start_step=step),
-        total_steps=run.train.total_steps(data.steps_per_epoch(train, run)),
-        evaluation_batches=lambda: held_out_batches(corpus, run),
+        batches_from=lambda step: _batches(train, run, tables, step),
+        total_steps=run.train.total_steps(steps(train, run)),
+        evaluation_batches=lambda: held_out_batches(corpus, run, tables),
     )
 
 
-def held_out_batches(corpus: Corpus, run: Run) -> tf.data.Dataset:
+def held_out_batches(corpus: Corpus, run: Run, tables: Mapping[str, Tables] | None = None) -> tf.data.Dataset:
     """What a run is judged by."""
+    return _batches(corpus.split("held_out"), run, tables, 0)
+
+
+def _batches(split: Split, run: Run, tables: Mapping[str, Tables] | None, step: int) -> tf.data.Dataset:
     from kerasllm import data
 
-    return data.pretraining_batches(corpus.split("held_out"), run)
+    if not run.mix:
+        return data.pretraining_batches(split, run, start_step=step)
+    return data.mixed_batches(split, tables if tables is not None else data.read_tables({}, run), run, start_step=step)
 
 
 def initializer(corpus: Corpus, run: Run) -> Callable[[keras.Model], None] | None:

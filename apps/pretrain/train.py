@@ -31,6 +31,9 @@ def define_flags() -> None:
     define_worker_flags()
     flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
     flags.DEFINE_string("workdir", None, "Folder of the run: run.yaml, checkpoints, TensorBoard.", required=True)
+    flags.DEFINE_multi_string(
+        "labelled", [], "NAME=FOLDER with train.* and validation.* of a task of the run's mix; may be repeated."
+    )
     flags.DEFINE_string("plan", None, "plan.json of apps.pretrain.plan: at the end it is set beside what became of it.")
 
 
@@ -43,11 +46,11 @@ def main() -> None:
     from kerasllm import data
 
     strategy = strategy_from_flags(run)  # before the first tensor: workers find each other only then
-    corpus = data.open_corpus(FLAGS.corpus)
+    corpus, tables = data.open_corpus(FLAGS.corpus), task.read_tables(FLAGS.labelled, run)
     trainer = task.make_trainer(run, corpus, FLAGS.workdir, strategy, profile_steps())
     if trainer.is_chief:
         corpus.tokenizer.save(trainer.workdir.tokenizer)
-    results = task.fit(trainer, corpus)
+    results = task.fit(trainer, corpus, tables)
     if plan is not None:
         results["plan"] = planning.compare(plan, trainer.ledger.summary())
         print(planning.format_comparison(results["plan"]), file=sys.stderr)

@@ -40,7 +40,9 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
     backbone = backbone_class(vocab_size, dtype=run.train.precision, name="backbone", **fields)
     backbone.rematerialize = run.train.rematerialize
     if task == "bert_pretraining":
-        return build(BertPretrainer(backbone, run.objective.word_matches, name="bert_pretrainer"))
+        labelled = {name: len(task.labels) for name, task in run.mix.items()}
+        matches, dropout = run.objective.word_matches, run.objective.classifier_dropout
+        return build(BertPretrainer(backbone, matches, labelled, dropout, name="bert_pretrainer"))
     if task == "gpt_pretraining":
         return build(GPTCausalLM(backbone, name="gpt_causal_lm"))
     if task == "text_matching":

@@ -48,19 +48,28 @@ class Task(keras.Model):
 
 @keras.saving.register_keras_serializable(package="kerasllm")
 class BertPretrainer(Task):
-    """Masked words and next sentences (Devlin et al. 2019).
+    """Masked words and next sentences (Devlin et al. 2019), and labels of texts beside them (Liu et al. 2019, MT-DNN).
 
     Args:
       backbone: of BERT's kind.
       word_matches: next sentences are told by words that both parts have too, and not by the pooled [CLS] alone.
+      num_classes: C of each labelled task by name; each reads the pooled [CLS] of a row's first sequence.
+      dropout: before the last product of the labelled tasks.
 
     Shapes:
       inputs   BertBackbone's, and masked_positions [B, M] int32, pair_positions [B, S] int32 (optional: [[0]] * B)
-      returns  {"masked_lm_logits": [B, M, V] float32, "next_sentence_logits": [B, S, 2] float32}
+      returns  {"masked_lm_logits": [B, M, V] float32, "next_sentence_logits": [B, S, 2] float32,
+               "<task>_logits": [B, C] float32 for each labelled task}
     """
 
     def __init__(
-        self, backbone: BertBackbone, word_matches: bool = False, name: str | None = None, dtype: Any = None
+        self,
+        backbone: BertBackbone,
+        word_matches: bool = False,
+        num_classes: Mapping[str, int] | None = None,
+        dropout: float = 0.1,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(backbone, name, dtype)
         self.masked_lm = MaskedLMHead(backbone.vocab_size, backbone.options, name="masked_lm", dtype=self.dtype_policy)
@@ -68,6 +77,8 @@ class BertPretrainer(Task):
         self.word_matches = None
         if word_matches:
             self.word_matches = WordMatchHead(backbone.vocab_size, name="word_matches", dtype=self.dtype_policy)
+        self.num_classes, self.dropout = dict(num_classes or {}), dropout
+        self.heads = make_heads(self.num_classes, dropout, self.dtype_policy)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -76,6 +87,8 @@ class BertPretrainer(Task):
         self.next_sentence.build((None, self.backbone.options.hidden_dim))
         if self.word_matches is not None:
             self.word_matches.build((None, None))
+        for head in self.heads.values():
+            head.build((None, self.backbone.options.hidden_dim))
 
     def start_from_counts(self, counts: Any, special_ids: Sequence[int]) -> None:
         """Tells a new model how frequent each word is, before its first step.
@@ -95,7 +108,8 @@ class BertPretrainer(Task):
             self.word_matches.log_probabilities.assign(log_probabilities)
 
     def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
-        """Scores the masked slots and the pairs; rows are packed if there is more than one pair slot."""
+        """Scores the masked slots, the pairs and the labels; rows are packed if there is more than one pair slot."""
+        dropout_seed = seed_for(self.dropout if self.heads else 0.0, training, dropout_seed)
         pair_positions = inputs.get("pair_positions")
         packed = pair_positions is not None and pair_positions.shape[1] != 1
         outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed, packed=packed)
@@ -113,11 +127,17 @@ class BertPretrainer(Task):
                 outputs["hidden"], inputs["masked_positions"], self.backbone.word_table, training=training
             ),
             "next_sentence_logits": next_sentence,
+            **{f"{name}_logits": head(pooled[:, 0], dropout_seed) for name, head in self.heads.items()},
         }
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""
-        return {**super().get_config(), "word_matches": self.word_matches is not None}
+        return {
+            **super().get_config(),
+            "word_matches": self.word_matches is not None,
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+        }
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -170,10 +190,7 @@ class TextClassifier(Task):
         self.num_classes = {"label": num_classes} if isinstance(num_classes, int) else dict(num_classes)
         self.dropout = dropout
         self.pooling = pooling
-        self.heads = {
-            head: ClassificationHead(count, dropout, name=f"head_{head}", dtype=self.dtype_policy)
-            for head, count in self.num_classes.items()
-        }
+        self.heads = make_heads(self.num_classes, dropout, self.dtype_policy)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -183,10 +200,7 @@ class TextClassifier(Task):
 
     def call(self, inputs: dict[str, Any], training: bool = False, dropout_seed: Any = None) -> dict[str, Any]:
         """Scores the labels of every head."""
-        if not training:
-            dropout_seed = None
-        elif dropout_seed is None and self.dropout > 0:
-            dropout_seed = draw_seed()
+        dropout_seed = seed_for(self.dropout, training, dropout_seed)
         outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed)
         pooled = outputs["pooled"] if self.pooling == "first" else mean_of_tokens(outputs["hidden"], inputs)
         return {f"{name}_logits": head(pooled, dropout_seed) for name, head in self.heads.items()}
@@ -199,6 +213,21 @@ class TextClassifier(Task):
             "dropout": self.dropout,
             "pooling": self.pooling,
         }
+
+
+def make_heads(num_classes: Mapping[str, int], dropout: float, dtype: Any) -> dict[str, ClassificationHead]:
+    """A new head for each name."""
+    return {
+        name: ClassificationHead(count, dropout, name=f"head_{name}", dtype=dtype)
+        for name, count in num_classes.items()
+    }
+
+
+def seed_for(dropout: float, training: bool, dropout_seed: Any) -> Any:
+    """The seed of a model that drops: none outside of training, and a new one where none is given."""
+    if not training:
+        return None
+    return draw_seed() if dropout_seed is None and dropout > 0 else dropout_seed
 
 
 def mean_of_tokens(hidden: Any, inputs: dict[str, Any]) -> Any:
