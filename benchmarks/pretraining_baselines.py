@@ -103,11 +103,12 @@ def pairs(rows: Iterator[Batch], ignored: np.ndarray) -> tuple[np.ndarray, np.nd
     """Overlaps [N] of the pairs in some batches, and whether their second part is random [N]."""
     overlaps, is_random = [], []
     for batch in rows:
-        for row, token_ids in enumerate(unmasked(batch)):
-            if batch["pair_weights"][row, 0] > 0:
-                real, second = batch["sequence_ids"][row] > 0, batch["token_type_ids"][row] == 1
-                overlaps.append(word_overlap.overlap(token_ids[real & ~second], token_ids[real & second], ignored))
-                is_random.append(batch["pair_labels"][row, 0])
+        token_ids = unmasked(batch)
+        for row, slot in np.argwhere(batch["pair_weights"] > 0):
+            here, second = batch["sequence_ids"][row] == slot + 1, batch["token_type_ids"][row] == 1
+            parts = token_ids[row, here & ~second], token_ids[row, here & second]
+            overlaps.append(word_overlap.overlap(*parts, ignored))
+            is_random.append(batch["pair_labels"][row, slot])
     return np.array(overlaps), np.array(is_random)
 
 

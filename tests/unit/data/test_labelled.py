@@ -7,6 +7,7 @@ import pytest
 
 from kerasllm import config, data, text
 from kerasllm.errors import DataError
+from kerasllm.training import distributed, make_strategy
 
 SETTINGS = config.Data(labels=("negative", "neutral", "positive"))
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
@@ -170,6 +171,22 @@ def test_rows_of_like_length_share_a_batch_in_training():
     shortest = [min(lengths_in([batch])) for batch in epoch]
     assert sorted(shortest) == [0, 8, 16, 24, 32, 40]
     assert shortest != sorted(shortest)  # the batches themselves come in a random order
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_all_replicas_have_rows_of_one_width(replicas: int):
+    # Rows of like length share a batch of 8, which is padded as a whole: the replicas' parts are its rows in order.
+    run = run_of(global_batch=8)
+    next_batch = distributed(
+        make_strategy("mirrored", replicas), data.labelled_batches(examples_of(48), TOKENIZER, run, training=True)
+    )
+    widths = set()
+    for whole in batches(examples_of(48), run, 6, training=True):
+        parts = [part.numpy() for part in next_batch()["token_ids"].values]
+        assert {part.shape for part in parts} == {(8 // replicas, whole["token_ids"].shape[1])}
+        np.testing.assert_array_equal(np.concatenate(parts), whole["token_ids"])
+        widths.add(parts[0].shape[1])
+    assert widths == {16, 32, 48, 64}
 
 
 def test_with_consistency_each_training_row_stands_there_twice_and_evaluation_is_as_ever():
