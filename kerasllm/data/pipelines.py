@@ -77,7 +77,7 @@ class _Rows:
         self._lock = threading.Lock()
         self._plans: collections.OrderedDict[int, Plan] = collections.OrderedDict()
         self.packs = run.train.pack and run.objective.task == "bert_pretraining" and not self.is_evaluation
-        self.num_sequences = sequences_a_row(self._sequences(0), run.train.sequence_length) if self.packs else 1
+        self.num_sequences = 1  # S; the first epoch's plan says how many there are in packed rows
         rows = len(self.plan(0))
         if not rows:
             raise DataError(
@@ -115,18 +115,16 @@ class _Rows:
         if objective.task == "gpt_pretraining":
             return plan_stream(self.split, self.seed, epoch, train.sequence_length)
         if objective.task == "bert_pretraining":
-            sequences = self._sequences(epoch)
+            pairs = objective.pairs if objective.next_sentence_weight > 0 else None
+            sequences = plan_pairs(self.split, self.seed, epoch, train.sequence_length, pairs, cut=self.packs)
             if not self.packs:
                 return one_a_row(sequences)
+            if epoch == 0:
+                self.num_sequences = sequences_a_row(sequences, train.sequence_length)
             return pack_rows(sequences, train.sequence_length, self.seed, epoch, self.num_sequences)
         raise ConfigError(
             f"objective.task={objective.task!r} is not a pretraining: bert_pretraining or gpt_pretraining."
         )
-
-    def _sequences(self, epoch: int) -> PairPlan:
-        objective = self.run.objective
-        pairs = objective.pairs if objective.next_sentence_weight > 0 else None
-        return plan_pairs(self.split, self.seed, epoch, self.run.train.sequence_length, pairs, cut=self.packs)
 
 
 def _reader(

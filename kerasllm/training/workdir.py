@@ -11,7 +11,7 @@ from typing import Any
 from kerasllm.config import Run, differences, dump_run, load_run
 from kerasllm.errors import ConfigError, TrainingError
 
-WHERE = ("train.strategy:", "cluster.")  # settings that say where is computed
+WHERE = ("train.strategy:", "train.rematerialize:", "train.jit_compile:", "cluster.")  # where and how is computed
 
 
 class Workdir:
@@ -49,7 +49,7 @@ class Workdir:
 def prepare_workdir(path: str | os.PathLike[str], run: Run, writes: bool = True) -> Workdir:
     """Makes the folder and its run.yaml, or checks that the run.yaml there says the same as `run`.
 
-    Where it computes (the strategy, the cluster) may differ: it is not what is computed.
+    Where and how it computes (the strategy, the cluster, XLA, rematerialisation) may differ: it is not what is computed.
 
     Args:
       path: of the folder.
