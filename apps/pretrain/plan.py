@@ -14,6 +14,7 @@ from absl import flags
 from apps.flags import define_machine_flags, define_run_flags, run_from_flags, run_program
 from apps.outputs import whole_file
 from apps.pretrain import planning
+from apps.pretrain.train import define_data_flags
 from kerasllm.config import Run
 from kerasllm.errors import ConfigError
 
@@ -25,7 +26,7 @@ def define_flags() -> None:
     """Says what is planned, for how long, and how long to probe."""
     define_run_flags()
     define_machine_flags()
-    flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
+    define_data_flags()
     flags.DEFINE_float("budget_minutes", None, "Minutes that training may take.", required=True, lower_bound=0.0)
     flags.DEFINE_float("probe_s", 60.0, "Seconds of timed steps, over all choices together.", lower_bound=0.0)
     flags.DEFINE_float("memory_gb", None, "Memory that training may use, 10^9 bytes; without it, what is free now.")
@@ -41,6 +42,7 @@ def main() -> None:
             "--set train.strategy=mirrored; several are at most as many times as fast."
         )
 
+    from apps.pretrain import task
     from apps.pretrain.probing import probe_choices
     from kerasllm import data, training
 
@@ -48,7 +50,8 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which warns of the new graphs that each probe needs
     training.configure_devices(FLAGS.num_devices, FLAGS.num_threads)
     strategy = training.make_strategy(run.train.strategy, FLAGS.num_devices)
-    probes = probe_choices(run, data.open_corpus(FLAGS.corpus), strategy, FLAGS.probe_s, memory_gb)
+    corpus, tables = data.open_corpus(FLAGS.corpus), task.read_tables(FLAGS.labelled, run)
+    probes = probe_choices(run, corpus, tables, strategy, FLAGS.probe_s, memory_gb)
     plan = planning.make_plan(run, probes, FLAGS.budget_minutes * 60, memory_gb)
     with whole_file(Path(FLAGS.output)) as file:
         file.write(json.dumps(plan, indent=1) + "\n")
@@ -58,7 +61,8 @@ def main() -> None:
 
 def command(run: Run, plan: dict) -> str:
     """The command that trains as planned, a folder's name left open."""
-    given = [f"--set {shlex.quote(override)}" for override in FLAGS.set]
+    given = [f"--labelled {shlex.quote(labelled)}" for labelled in FLAGS.labelled]
+    given += [f"--set {shlex.quote(override)}" for override in FLAGS.set]
     lines = [
         "python -m apps.pretrain.train" + (f" --config {shlex.quote(FLAGS.config)}" if FLAGS.config else ""),
         f"--corpus {shlex.quote(FLAGS.corpus)} --workdir WORKDIR --plan {shlex.quote(FLAGS.output)}",

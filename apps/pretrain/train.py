@@ -23,17 +23,22 @@ from apps.pretrain import planning
 FLAGS = flags.FLAGS
 
 
+def define_data_flags() -> None:
+    """Says what is trained on."""
+    flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
+    flags.DEFINE_multi_string(
+        "labelled", [], "NAME=FOLDER with train.* and validation.* of a task of the run's mix; may be repeated."
+    )
+
+
 def define_flags() -> None:
     """Says where from, where to, and how much of the machine."""
     define_run_flags()
     define_machine_flags()
     define_profile_flag()
     define_worker_flags()
-    flags.DEFINE_string("corpus", None, "Folder that apps.pretrain.prepare wrote.", required=True)
+    define_data_flags()
     flags.DEFINE_string("workdir", None, "Folder of the run: run.yaml, checkpoints, TensorBoard.", required=True)
-    flags.DEFINE_multi_string(
-        "labelled", [], "NAME=FOLDER with train.* and validation.* of a task of the run's mix; may be repeated."
-    )
     flags.DEFINE_string("plan", None, "plan.json of apps.pretrain.plan: at the end it is set beside what became of it.")
 
 
@@ -51,8 +56,9 @@ def main() -> None:
     if trainer.is_chief:
         corpus.tokenizer.save(trainer.workdir.tokenizer)
     results = task.fit(trainer, corpus, tables)
-    if plan is not None:
-        results["plan"] = planning.compare(plan, trainer.ledger.summary())
+    if plan is not None and trainer.is_chief:
+        ledger = json.loads((trainer.workdir.path / "ledger.json").read_text(encoding="utf-8"))
+        results["plan"] = planning.compare(plan, ledger)
         print(planning.format_comparison(results["plan"]), file=sys.stderr)
     print(json.dumps(results, indent=2))
 

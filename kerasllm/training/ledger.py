@@ -96,6 +96,10 @@ class Ledger:
         finally:
             self._turn_to(outer)
 
+    def booked(self, entry: str) -> float:
+        """Seconds on an entry until it was last left; useful tokens and padding are together `training`."""
+        return self._booked[entry] / NANO
+
     def tracing(self) -> None:
         """Called while a graph is made: the call under way is booked as tracing."""
         self.entry = "tracing"

@@ -158,6 +158,7 @@ class Trainer:
                 "train": self.train_metrics,
                 "held_out": self.held_out_metrics,
             }
+            del next_batch  # its threads end here, where their time is still booked
             if self.is_chief:
                 self.workdir.write_metrics(results)
                 report_ledger(self.ledger.summary())

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_probe_measures_what_a_run_then_takes(folder: Path, tmp_path: Path) -> None:
     run, corpus = config.load_run(folder / "run.yaml"), data.open_corpus(folder / "corpus")
     strategy = training.make_strategy("one_device")
-    measured = probe(run, corpus, strategy, seconds=0.1)
+    measured = probe(run, corpus, {}, strategy, seconds=0.1)
     assert len(measured.step_s) >= 3
     assert 0 < measured.tokens_per_step <= 8 * 32
     assert min(measured.start_s, measured.evaluation_s, measured.checkpoint_s) > 0
@@ -72,22 +73,23 @@ def test_choices_that_would_not_fit_into_memory_are_not_tried(folder: Path, monk
     monkeypatch.setattr("apps.pretrain.probing.probe", pretend)
     monkeypatch.setattr("apps.pretrain.probing.peak_memory_bytes", lambda: before_gb * 1e9)
     run, corpus = config.load_run(folder / "run.yaml"), data.open_corpus(folder / "corpus")
-    probe_choices(run, corpus, training.make_strategy("one_device"), 1.0, memory_gb=12.0)
+    probe_choices(run, corpus, {}, training.make_strategy("one_device"), 1.0, memory_gb=12.0)
     assert tried == [(4, 1), (8, 2), (8, 1), (16, 2)]  # 16 rows at once would need 18
 
 
-def test_the_step_that_makes_the_graph_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Told:
-        stopped = False
-
-    moments, trainer, watch = iter([0.0, 10.0, 11.0, 13.0, 14.0, 16.0]), Told(), Stopwatch(5.0)
+def test_steps_that_make_a_graph_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments, tracing = iter([0.0, 10.0, 11.0, 19.0, 21.0, 22.0, 24.0]), iter([0, 9, 9, 16, 16, 16, 16])
+    trainer, watch = (
+        SimpleNamespace(stopped=False, ledger=SimpleNamespace(booked=lambda _: next(tracing))),
+        Stopwatch(5.0),
+    )
     monkeypatch.setattr("apps.pretrain.probing.time.perf_counter", moments.__next__)
     stopped = []
-    for step in range(6):
+    for step in range(7):
         watch.before_step(trainer, step)  # type: ignore[arg-type]
         stopped.append(trainer.stopped)
-    assert stopped == [False] * 5 + [True]
-    assert watch.step_s == (1.0, 2.0, 1.0, 2.0)
+    assert stopped == [False] * 6 + [True]
+    assert watch.step_s == [1.0, 2.0, 1.0, 2.0]  # not the first one, and not the third one, which made another graph
 
 
 @pytest.mark.slow
