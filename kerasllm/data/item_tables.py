@@ -21,6 +21,8 @@ NUM_SIDES = 4  # popularity, recent popularity, age, popularity of the categorie
 AFFINITY_SCALE = 20.0  # brings EASE's weights, about 0.01 to 0.3, to the size of logits
 LONGEST_STEP = 20  # events between two items of which the second still counts as soon afterwards
 STEADY_COUNT = 20.0  # added to an item's events before dividing by them, so that rare items promise little
+APPEAL_STRENGTH = 50.0  # ridge, in items
+APPEAL_FOLDS = 5  # of items
 DAY = 86_400.0  # seconds
 DECADE = 3652.5 * DAY
 
@@ -33,6 +35,7 @@ class ItemTables:
       text: [I + 1, E] float32, length 1 after the mean text was taken away.
       categories: [I + 1, G] float32, 1 / (number of the item's categories) for each of them.
       released: [I + 1, 2] float32, decades from 1970 to the release, and 1; both 0 where it is not known.
+      appeal: [I + 1] float32, what text, categories and release let expect of an item, see foretell_appeal.
       slots: [I + 1] int32, row in `affinity`; 0 for items without one.
       affinity: [M + 1, M + 1, 3] float32; row: item of the history, column: candidate; 0 in row and column 0.
       side: [I + 1, 4] float32 at the end of the log, see Popularity.
@@ -44,6 +47,7 @@ class ItemTables:
     text: np.ndarray
     categories: np.ndarray
     released: np.ndarray
+    appeal: np.ndarray
     slots: np.ndarray
     affinity: np.ndarray
     side: np.ndarray
@@ -86,10 +90,15 @@ def make_tables(
     num_trained = len(catalogue) if trained is None else trained.num_trained
     popularity = Popularity(events, catalogue, settings.recent_days, num_trained)
     counts = np.bincount(events.items + 1, minlength=len(numbers))
+    likes = np.bincount(events.items[events.values >= settings.positive_from] + 1, minlength=len(numbers))
+    units = np.concatenate([np.zeros_like(text[:1]), unit_texts(text, text_mean)])
+    categories, released = _category_shares(catalogue), _releases(catalogue)
+    described = np.concatenate([units, categories > 0, _centred(released)], axis=1)
     return ItemTables(
-        text=np.concatenate([np.zeros_like(text[:1]), unit_texts(text, text_mean)]),
-        categories=_category_shares(catalogue),
-        released=_releases(catalogue),
+        text=units,
+        categories=categories,
+        released=released,
+        appeal=foretell_appeal(described, likes, counts > 0),
         slots=slots,
         affinity=fit_affinity(events, slots, settings),
         side=popularity.features(numbers, np.full(len(numbers), end)),
@@ -97,6 +106,35 @@ def make_tables(
         text_mean=text_mean,
         num_trained=num_trained,
     )
+
+
+def foretell_appeal(described: np.ndarray, likes: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """How often an item is liked as its description lets expect: ridge regression on the log of 1 + likes.
+
+    Of an item with events it is foretold by the items of the other folds, so that it never knows the item's own.
+
+    Args:
+      described: [I + 1, F].
+      likes: [I + 1].
+      is_known: [I + 1] bool, items with events: the others teach nothing.
+
+    Returns: [I + 1] float32, in standard deviations above the mean item; 0 where there is nothing to learn from.
+    """
+    logs = np.log1p(likes)
+    spread = logs[is_known].std() if is_known.any() else 0.0
+    if not spread:
+        return np.zeros(len(likes), np.float32)
+    targets = (logs - logs[is_known].mean()) / spread
+    columns = np.concatenate([described, np.ones([len(described), 1])], axis=1).astype(np.float64)
+    fold = np.where(is_known, np.arange(len(likes)) % APPEAL_FOLDS, -1)
+    found = np.zeros(len(likes), np.float32)
+    for one in np.unique(fold):
+        teaches = is_known & (fold != one)
+        part = columns[teaches]
+        ridge = part.T @ part + APPEAL_STRENGTH * np.eye(part.shape[1])
+        found[fold == one] = columns[fold == one] @ np.linalg.solve(ridge, part.T @ targets[teaches])
+    found[0] = 0
+    return found
 
 
 def unit_texts(text: np.ndarray, text_mean: np.ndarray) -> np.ndarray:
@@ -231,6 +269,13 @@ class Popularity:
 def _releases(catalogue: Catalogue) -> np.ndarray:
     decades = np.concatenate([[np.nan], catalogue.released]) / DECADE
     return np.stack([np.nan_to_num(decades), ~np.isnan(decades)], axis=1).astype(np.float32)
+
+
+def _centred(released: np.ndarray) -> np.ndarray:
+    """[I + 1, 1] decades from the mean release; 0 where it is not known."""
+    is_known = released[:, 1:] > 0
+    mean = released[is_known[:, 0], 0].mean() if is_known.any() else 0.0
+    return np.where(is_known, released[:, :1] - mean, 0.0)
 
 
 def _padded_places(members: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ LEVEL_WEIGHTS = (0.0, 0.0, 0.3, 1.0)  # what an event of each level counts at fi
 NEWEST_SHARE, HALF_LIFE = 0.9, 5.0  # what the newest event counts more at first, and after how many events half of it
 RANKER_DIM = 32
 IMPOSSIBLE = -1e9  # score of no item
-TABLES = ("text", "categories", "released", "slots", "affinity", "side", "is_cold")
+TABLES = ("text", "categories", "released", "appeal", "slots", "affinity", "side", "is_cold")
 FEATURES = (
     "sequence",  # product of user state and item vector (Kang & McAuley 2018)
     "liked_together",  # affinities, summed over the history
@@ -35,7 +35,7 @@ FEATURES = (
     "is_cold",
     "num_events",
     "category_popularity",  # of the other items of its categories
-    "text_quality",  # what the text alone says of how well an item is liked
+    "appeal",  # what text, categories and release let expect of how often an item is liked
 )
 FIRST_WEIGHTS = {
     "sequence": 1.0,
@@ -46,13 +46,7 @@ FIRST_WEIGHTS = {
     "categories": 0.5,
 }
 # What speaks for a new item, on top of FIRST_WEIGHTS: a few hundred steps move a weight by a few tenths only.
-FIRST_COLD_WEIGHTS = {
-    "text": 40.0,
-    "categories": 5.0,
-    "same_period": 0.7,
-    "category_popularity": 0.5,
-    "text_quality": 1.0,
-}
+FIRST_COLD_WEIGHTS = {"text": 40.0, "categories": 4.0, "same_period": 0.7, "appeal": 5.0}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -89,7 +83,6 @@ class Recommender(keras.Model):
             for index in range(self.options.num_layers)
         ]
         self.final_norm = make_norm(self.options.norm, self.options.norm_epsilon, name="final_norm", dtype=policy)
-        self.quality = Projection(1, use_bias=False, name="text_quality", initializer="zeros", dtype="float32")
         self.expand = Projection(RANKER_DIM, name="ranker_expand", dtype="float32")
         self.contract = Projection(1, use_bias=False, name="ranker_contract", initializer="zeros", dtype="float32")
         self.build()
@@ -98,7 +91,6 @@ class Recommender(keras.Model):
         """Makes all variables; `input_shape` is not read."""
         width, text_dim = self.options.hidden_dim, self.tables["text"].shape[1]
         self.text_projection.build((None, text_dim))
-        self.quality.build((None, text_dim))
         for block in self.blocks:
             block.build((None, None, width))
         self.final_norm.build((None, None, width))
@@ -152,12 +144,11 @@ class Recommender(keras.Model):
         text, categories, released = self._profiles(history, by_event[:, -1])
         num_events = tf.math.count_nonzero(history, axis=1, keepdims=True, dtype=tf.float32) + 0.0 * is_cold
         popularity = side[..., :2] * (1 - is_cold)[..., None]
-        candidate_text = tf.gather(self.tables["text"], candidates)
         prior_events = self.settings.prior_events
         columns = [
             tf.einsum("bd,bcd->bc", state, vectors),
             *tf.unstack(summed, axis=-1),
-            tf.einsum("be,bce->bc", text, candidate_text),
+            tf.einsum("be,bce->bc", text, tf.gather(self.tables["text"], candidates)),
             tf.einsum("bg,bcg->bc", categories, tf.gather(self.tables["categories"], candidates)),
             self._same_period(released, candidates),
             *tf.unstack(popularity, axis=-1),
@@ -166,7 +157,7 @@ class Recommender(keras.Model):
             is_cold,
             tf.math.log1p(num_events) / 4,
             side[..., 3],
-            self.quality(drop(candidate_text, 0.3, dropout_seed if training else None, 1000))[..., 0],
+            tf.gather(self.tables["appeal"], candidates),
         ]
         return tf.stack(columns, axis=-1)
 

@@ -6,7 +6,7 @@ import pytest
 from kerasllm.config import DISLIKED, LIKED, NEUTRAL, make_run
 from kerasllm.data import interactions
 from kerasllm.data.interactions import Catalogue, Events, make_events
-from kerasllm.data.item_tables import DAY, Popularity, closeness, fit_affinity, make_tables
+from kerasllm.data.item_tables import DAY, Popularity, closeness, fit_affinity, foretell_appeal, make_tables
 from kerasllm.data.next_items import NextItems, levels, liked_places
 from kerasllm.errors import DataError
 
@@ -121,6 +121,26 @@ def test_the_popularity_of_a_category_is_that_of_its_other_items():
     np.testing.assert_allclose(popularity.features(np.array([5]), np.array([201]))[0, 3], np.log(2 / (2 / 5 + 1)))
     grown = Popularity(make_events(rows), a_catalogue(9), recent_days=1, num_items=5)
     np.testing.assert_array_equal(grown.features(np.array([1, 3, 5, 2, 4]), np.full(5, 500)), known)
+
+
+def test_the_appeal_of_an_item_is_foretold_from_others():
+    # Items of two kinds, the second liked 20 times as often; the last two have no events.
+    kind = np.arange(43) % 2
+    likes = np.where(kind, 60, 3)
+    is_known = np.arange(43) < 41
+    is_known[0] = False  # no item
+    found = foretell_appeal(np.eye(2)[kind] * 5, likes, is_known)
+    assert found[41] > 0.5 > -0.5 > found[42]  # 41 is of the second kind
+    assert found[0] == 0
+    fewer = np.where(np.arange(43) == 7, 3, likes)
+    logs = [np.log1p(each)[is_known] for each in (likes, fewer)]
+    before, after = (
+        foretell_appeal(np.eye(2)[kind] * 5, each, is_known) * log.std() + log.mean()
+        for each, log in zip((likes, fewer), logs, strict=True)
+    )
+    # The likes of item 7 move what is foretold of 9, of its kind and another fold, and hardly what is of 7 itself.
+    assert abs(after[7] - before[7]) < 0.2 * abs(after[9] - before[9])
+    assert not foretell_appeal(np.eye(2)[kind], np.zeros(43), is_known).any()
 
 
 def test_ease_of_two_items_that_go_together():
