@@ -213,3 +213,19 @@ def test_tokens_are_counted_in_all_texts_of_a_batch_whatever_their_names() -> No
     counted = count_tokens({"query_sequence_ids": query, "passage_sequence_ids": passage, "query_token_ids": query})
     assert {name: float(value) for name, value in counted.items()} == {"tokens": 3 + 5, "slots": 6 + 8}
     assert {name: float(value) for name, value in count_tokens({"history": query}).items()} == {"tokens": 0, "slots": 0}
+
+
+def test_a_run_that_was_stopped_and_started_again_has_one_ledger(tmp_path: Path, tiny: Any) -> None:
+    class Stop(training.Action):
+        def before_step(self, trainer: Any, step: int) -> None:
+            trainer.stopped = step == 4
+
+    tiny.make_trainer(tmp_path, actions=(Stop(),)).fit(tiny.batches_from, 12)
+    first = json.loads((tmp_path / "ledger.json").read_text())
+    assert (first["processes"], first["work"]["steps"]) == (1, 5)
+    tiny.make_trainer(tmp_path).fit(tiny.batches_from, 12)
+    both = json.loads((tmp_path / "ledger.json").read_text())
+    assert (both["processes"], both["work"]["steps"]) == (2, 12)
+    assert both["work"]["tokens"] == sum(int(tiny.make_batch(step)["sequence_ids"].sum()) for step in range(12))
+    assert all(both["seconds"][entry] > first["seconds"][entry] for entry in ("tracing", "checkpoint", "other"))
+    assert sum(both["seconds"].values()) == pytest.approx(both["wall_clock_s"], rel=1e-9)
