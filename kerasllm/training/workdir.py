@@ -49,7 +49,7 @@ class Workdir:
 def prepare_workdir(path: str | os.PathLike[str], run: Run, writes: bool = True) -> Workdir:
     """Makes the folder and its run.yaml, or checks that the run.yaml there says the same as `run`.
 
-    Where and how it computes (the strategy, the cluster, XLA, rematerialisation) may differ: it is not what is computed.
+    Where and how it computes (strategy, cluster, XLA, rematerialisation) may differ: it is not what is computed.
 
     Args:
       path: of the folder.

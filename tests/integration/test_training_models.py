@@ -96,6 +96,18 @@ def test_replicas_and_slices_give_the_weights_of_one_device(tmp_path: Path, task
     assert spread.held_out_metrics["loss"] == pytest.approx(whole.held_out_metrics["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["bert_pretraining", "gpt_pretraining"])
+def test_rematerialisation_does_not_change_the_weights_with_dropout_on_replicas_in_slices(
+    tmp_path: Path, task: str
+) -> None:
+    runs = [make_run(task, steps=3, accumulation=3, rematerialize=again) for again in (False, True)]
+    plain, again = (train(tmp_path / str(i), run, replicas=2) for i, run in enumerate(runs))
+    assert again.model.backbone.rematerialize
+    for ours, theirs in zip(again.model.weights, plain.model.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=2e-5, err_msg=ours.path)
+
+
 @pytest.mark.parametrize(
     ("task", "precision", "names"),
     [
