@@ -8,6 +8,8 @@ import pytest
 from kerasllm.config import Run, make_run
 from kerasllm.errors import ConfigError
 
+MIXED = {"labels": ["a", "b"], "share": 0.5}
+
 
 @pytest.mark.parametrize(
     ("tree", "expected"),
@@ -22,6 +24,10 @@ from kerasllm.errors import ConfigError
         ({"train": {"steps": 1, "global_batch": 8, "accumulation": 3}}, "not a multiple of accumulation=3"),
         ({"train": {"steps": 1, "sequence_length": 513}}, "train.sequence_length=513 exceeds backbone.max_length=512"),
         ({"export": {"sequence_length": 1024}}, "export.sequence_length=1024 exceeds backbone.max_length=512"),
+        ({"mix": {"x": MIXED}, "objective": {"task": "text_classification"}}, "mix needs objective.task=bert_pretrain"),
+        ({"mix": {"x": MIXED, "y": MIXED}}, "leave no step for the corpus: their sum must be below 1"),
+        ({"mix": {"masked_lm": MIXED}}, "mix.masked_lm: the corpus has a head of that name; take another"),
+        ({"mix": {"x": {**MIXED, "labels": ["a"]}}}, "labels"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(tree, expected):
