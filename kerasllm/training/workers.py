@@ -55,7 +55,7 @@ def total_over_workers(strategy: tf.distribute.Strategy, value: int) -> int:
     """Sum of one number of each worker; all workers have to call it, and wait for each other in it."""
     if num_workers(strategy) == 1:
         return value
-    per_replica = strategy.run(lambda: tf.constant(value, tf.int64))
+    per_replica = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.int64))
     total = int(strategy.reduce("SUM", per_replica, axis=None).numpy())
     return total // (strategy.num_replicas_in_sync // num_workers(strategy))
 
@@ -74,9 +74,16 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         raise TrainingError(
             f"worker {strategy.cluster_resolver.task_id} of {num_workers(strategy)} stops, because another worker is "
-            f"lost ({' '.join(error.message.split())[:300]}). Start all of them again: they go on from the newest "
+            f"lost ({_cause(error.message)}). Start all of them again: they go on from the newest "
             "checkpoint."
         ) from error
+
+
+def _cause(message: str) -> str:
+    """What TensorFlow says, without the stack of the operation that happened to notice it."""
+    stack = ("File ", "Graph execution error", "Detected at node", "The error could be")
+    lines = (line.strip() for line in message.splitlines())
+    return " ".join(line for line in lines if line and not line.startswith(stack))[:300]
 
 
 def _read_tf_config(text: str) -> tuple[list[str], int]:

@@ -1,6 +1,7 @@
 """Do several processes train as one? Who writes, what happens when one is lost, and how the run goes on."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tensorflow as tf
 from kerasllm import config, training
 from kerasllm.training.step import TrainStep
 from tests.integration.processes import Process, free_addresses
+from tests.unit.data.conftest import document
 from tests.unit.training.conftest import TAG, batches_from, build_tagger, held_out_batches
 
 STEPS = 8
@@ -157,7 +159,8 @@ def test_workers_that_do_not_see_the_same_folder_say_so(tmp_path: Path, unbroken
 
 @pytest.mark.slow
 def test_the_program_trains_with_two_processes_and_ends_when_one_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("\n".join(f"<DOC> {n}\nThe bank cut rates. Shares rose." for n in range(80)))
+    draw = random.Random(5)
+    (tmp_path / "text.txt").write_text("\n".join(f"<DOC> {one}\n{document(draw, 'alpha')}" for one in range(80)))
     settings = [
         *("tokenizer.vocab_size=300", "data.held_out_share=0.2", "train.epochs=null", "train.steps=400"),
         *("train.sequence_length=16", "train.global_batch=4", "train.log_every=1", "train.checkpoint_every=20"),
