@@ -321,9 +321,9 @@ class Trainer:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """No other run writes in the workdir; a worker that is lost ends this one with an error that says so."""
-        with self.workdir.locked() if self.is_chief else contextlib.nullcontext():
-            with naming_lost_workers(self.strategy):
-                yield
+        lock = self.workdir.locked() if self.is_chief else contextlib.nullcontext()
+        with lock, naming_lost_workers(self.strategy):
+            yield
 
     @contextlib.contextmanager
     def _signals_that_stop(self) -> Iterator[None]:
