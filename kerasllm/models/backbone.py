@@ -88,7 +88,7 @@ class TransformerBackbone(keras.Model):
         )
         for block in self.blocks:
             run = functools.partial(
-                block, bias=bias, position_ids=position_ids, dropout_seed=dropout_seed, training=training
+                block.__call__, bias=bias, position_ids=position_ids, dropout_seed=dropout_seed, training=training
             )
             hidden = (tf.recompute_grad(run) if training and self.rematerialize else run)(hidden)
         return hidden if self.final_norm is None else self.final_norm(hidden, training=training)
