@@ -14,7 +14,12 @@ from apps.flags import run_program
 from benchmarks import intents
 
 FLAGS = flags.FLAGS
-SETTINGS = ["data.label_column=category", "train.epochs=10", "train.evaluate_every=250", "train.checkpoint_every=250"]
+SETTINGS = [
+    "data.label_column=category",
+    "train.epochs=8",
+    "optimizer.unfreeze_share=0.25",
+    "optimizer.frozen=[embedding/word_table]",
+]
 
 
 def main() -> None:

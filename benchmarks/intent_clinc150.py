@@ -15,13 +15,7 @@ from apps.flags import run_program
 from benchmarks import intents
 
 FLAGS = flags.FLAGS
-SETTINGS = [
-    "data.label_column=intent",
-    "data.out_of_scope_label=oos",
-    "train.epochs=8",
-    "train.evaluate_every=470",
-    "train.checkpoint_every=470",
-]
+SETTINGS = ["data.label_column=intent", "data.out_of_scope_label=oos", "train.epochs=4"]
 
 
 def main() -> None:
