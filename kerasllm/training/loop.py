@@ -147,6 +147,8 @@ class Trainer:
                     self._keep(step)
                     if self.is_chief:
                         self.ledger.write(ledger_file)
+                if self.stopped and step:
+                    self._keep(step)  # a signal may come after the step was looked at
                 if not self.held_out_metrics and not self.stopped:
                     self._evaluate(step, evaluation_batches)  # a finished run that is started again
             finally:
