@@ -231,7 +231,6 @@ class Cluster(Section):
     """Where a run of several processes or a TPU computes: a run may go on with another cluster."""
 
     workers: tuple[str, ...] = ()  # host:port of each process, the chief first; TF_CONFIG, where set, goes before it
-    timeout_s: float = Field(600.0, gt=0)  # a worker silent for so long is lost; writing a checkpoint takes less
     tpu: str = "local"  # name or grpc:// address of the TPU; "local": of this machine, as on a TPU VM
 
     @model_validator(mode="after")

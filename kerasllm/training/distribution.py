@@ -135,9 +135,9 @@ def _multi_worker(cluster: Cluster, worker_index: int | None) -> tf.distribute.S
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": workers}), task_type="worker", task_id=index, rpc_layer="grpc"
     )
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=cluster.timeout_s)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+        # Without a timeout of its collectives: each one would hold a thread for as long, thousands in a few steps.
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:  # TensorFlow has computed something already
         raise ConfigError(
             f"train.strategy='multi_worker_mirrored' comes too late ({error}). Call make_strategy before the first "

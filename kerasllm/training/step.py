@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasllm.losses import Head
+from kerasllm.training.workers import num_workers
 
 Batch = dict[str, tf.Tensor]
 Totals = dict[str, tf.Tensor]
@@ -229,7 +230,11 @@ def _split(rows: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _reduced(strategy: tf.distribute.Strategy, values: Any) -> Any:
-    """Sum over the replicas; with one replica nothing is copied."""
+    """Sum over the replicas; with one replica nothing is copied, and workers exchange all values in one message."""
     if strategy.num_replicas_in_sync == 1:
         return values
-    return tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), values)
+    if num_workers(strategy) == 1:
+        return tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), values)
+    pairs = [(value, value) for value in tf.nest.flatten(values)]  # each to where it is, or they are not packed
+    sums = [strategy.experimental_local_results(one)[0] for one in strategy.extended.batch_reduce_to("SUM", pairs)]
+    return tf.nest.pack_sequence_as(values, sums)

@@ -74,8 +74,10 @@ PAIRWISE = [  # every two settings of two columns meet in one of these lines
     Case("2", "float32", 1, True, "bert_pretraining", "adamw"),
 ]
 SETTINGS = (("1", "2", "4", "workers"), ("float32", "mixed_bfloat16"), (1, 4), (True, False), TASKS)
-ALL = [Case(*values) for values in itertools.product(*SETTINGS, ("momentum", "adamw"))]
+ALL = [Case(*values) for values in itertools.product(*SETTINGS)]
 ALL = [case for case in ALL if case != case.whole()]
+ALL += [dataclasses.replace(case, optimizer="adamw") for case in ALL if case.precision == "float32" and case.clips]
+AT_ONCE = 12  # cases of one pair of worker processes
 
 
 def make_batch(task: str, step: int) -> dict[str, np.ndarray]:
@@ -180,7 +182,7 @@ def minus(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> list[np.nda
 
 def work(cases: Sequence[Case], addresses: list[str], index: int) -> dict[Case, dict[str, Any]]:
     """The cases as one of two workers computes them."""
-    cluster = config.Cluster(workers=tuple(addresses), timeout_s=120)
+    cluster = config.Cluster(workers=tuple(addresses))
     strategy = training.make_strategy("multi_worker_mirrored", cluster=cluster, worker_index=index)
     return {case: compute(case, strategy) for case in cases}
 
@@ -198,7 +200,7 @@ def in_two_workers(cases: Sequence[Case]) -> dict[Case, dict[str, Any]]:
 
 
 class Results:
-    """What each case gives, computed once; the workers' cases together, in one pair of processes."""
+    """What each case gives, computed once; the workers' cases several at once, in one pair of processes."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
@@ -206,7 +208,9 @@ class Results:
 
     def of(self, case: Case) -> dict[str, Any]:
         if case not in self._known and case.layout == "workers":
-            self._known |= in_two_workers([one for one in self._cases if one.layout == "workers"])
+            workers = [one for one in self._cases if one.layout == "workers"]
+            first = workers.index(case) // AT_ONCE * AT_ONCE
+            self._known |= in_two_workers(workers[first : first + AT_ONCE])
         elif case not in self._known:
             strategy = "one_device" if case.layout == "1" else "mirrored"
             self._known[case] = compute(case, training.make_strategy(strategy, int(case.layout)))
@@ -248,7 +252,7 @@ def check(case: Case, results: Results) -> None:
 def test_every_two_settings_meet_in_the_plain_cases() -> None:
     fields = [field.name for field in dataclasses.fields(Case) if field.name != "optimizer"]
     for first, second in itertools.combinations(fields, 2):
-        wanted = {(getattr(case, first), getattr(case, second)) for case in ALL}
+        wanted = {(getattr(case, first), getattr(case, second)) for case in ALL if case.optimizer == "momentum"}
         assert wanted == {(getattr(case, first), getattr(case, second)) for case in PAIRWISE}, (first, second)
 
 

@@ -43,10 +43,10 @@ def train(
     strategy = training.make_strategy(run.train.strategy, cluster=run.cluster, worker_index=index)
     written = _watch_writing(workdir)
     trainer = training.Trainer(lambda: build_tagger(dropout), (TAG,), run, workdir, strategy, [training.TensorBoard()])
-    _signal_itself(at_step or {})
+    threads = _watch_steps(at_step or {})
     results = trainer.fit(batches_from, STEPS, held_out_batches)
     weights = [one.numpy() for one in (*trainer.model.variables, *trainer.optimizer.variables)]
-    return {**results, "weights": weights, "is_chief": trainer.is_chief, "written": written}
+    return {**results, "weights": weights, "is_chief": trainer.is_chief, "written": written, "threads": threads}
 
 
 def _watch_writing(folder: Path) -> list[str]:
@@ -62,15 +62,18 @@ def _watch_writing(folder: Path) -> list[str]:
     return written
 
 
-def _signal_itself(at_step: dict[int, int]) -> None:
-    call = TrainStep.__call__
+def _watch_steps(at_step: dict[int, int]) -> list[int]:
+    """Sends this process its signals before the steps; a list that grows by its number of threads before each step."""
+    call, threads = TrainStep.__call__, []
 
     def call_after_signal(self: TrainStep, batch: Any, step: int) -> tf.Tensor:
+        threads.append(len(os.listdir("/proc/self/task")))
         if step in at_step:
             os.kill(os.getpid(), at_step[step])
         return call(self, batch, step)
 
     TrainStep.__call__ = call_after_signal  # type: ignore[method-assign]
+    return threads
 
 
 def in_two_workers(
@@ -104,6 +107,7 @@ def test_two_workers_end_with_the_same_weights_and_only_the_chief_writes(unbroke
     assert_same(chief["weights"], other["weights"], np.testing.assert_array_equal)
     assert (chief["is_chief"], other["is_chief"]) == (True, False)
     assert chief["held_out"] == other["held_out"]
+    assert max(chief["threads"]) < chief["threads"][2] + 8, "each step leaves threads behind"
     assert any("checkpoints" in line for line in chief["written"])
     assert other["written"] == []
     assert len(list(workdir.rglob("events.out.tfevents.*"))) == 2  # train and held_out, of one process
@@ -131,6 +135,18 @@ def test_a_signal_to_one_worker_stops_all_of_them_at_one_step_and_the_state_is_k
     assert [(results["step"], results["stopped"]) for _, results in outcomes] == [(4, True), (4, True)]
     outcomes = in_two_workers(tmp_path)
     assert_same(outcomes[1][1]["weights"], unbroken[1][0]["weights"], np.testing.assert_array_equal)
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_ends_the_others_as_a_killed_one_does(tmp_path: Path) -> None:
+    addresses = free_addresses(2)
+    with (
+        Process(train, tmp_path, addresses, 0, 0.3) as chief,
+        Process(train, tmp_path, addresses, 1, 0.3, {5: signal.SIGSTOP}),
+    ):
+        kind, error = chief.outcome()
+    assert kind == "raised"
+    assert "TrainingError: worker 0 of 2 stops, because another worker is lost" in error
 
 
 @pytest.mark.slow
