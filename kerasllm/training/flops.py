@@ -80,8 +80,8 @@ def matrix_product_rate(strategy: tf.distribute.Strategy, precision: str) -> flo
     return count * _rate_of(devices[0], precision)
 
 
-@functools.cache
-def _rate_of(device: str, precision: str) -> float:
+def measure_matrix_product(device: str, precision: str) -> float:
+    """FLOP/s of large square matrix products on one device, the best of about half a second."""
     with tf.device(device):
         size, seconds = 128, 0.0
         while seconds < LEAST_PRODUCT_S and size < LARGEST_SIZE:
@@ -93,6 +93,9 @@ def _rate_of(device: str, precision: str) -> float:
         while time.perf_counter() < stop:  # the best: whatever else runs only slows it down
             seconds = min(seconds, _seconds_of_product(matrix))
     return 2 * size**3 / seconds
+
+
+_rate_of = functools.cache(measure_matrix_product)
 
 
 def _seconds_of_product(matrix: Any) -> float:

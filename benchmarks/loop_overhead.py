@@ -1,0 +1,103 @@
+"""What does the training loop cost? Its steps, with and without checkpoints, beside bare calls of the same graph.
+
+    python -m benchmarks.loop_overhead --corpus corpora/mixed
+
+One Trainer trains as `apps.pretrain.train` does, with a look at the numbers every 100 steps; before each hundred the
+same compiled step is called a hundred times on batches of a data set of its own, and nothing else. Then the same with a
+checkpoint every hundred steps. Prints each hundred, medians and ratios.
+"""
+
+import statistics
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from apps.flags import run_program
+from benchmarks.pretrain_sizes import define_size_flags, run_of_sizes
+
+if TYPE_CHECKING:
+    from kerasllm.data import Corpus
+    from kerasllm.training import Trainer
+
+FLAGS = flags.FLAGS
+HUNDRED = 100
+
+
+def define_flags() -> None:
+    """Says on what and how large."""
+    define_size_flags(hidden_dim=256, batch=16)
+
+
+def main() -> None:
+    """Measures without and with checkpoints."""
+    from kerasllm import data, training
+
+    training.configure_devices(0, FLAGS.num_threads)
+    corpus = data.open_corpus(FLAGS.corpus)
+    for title, every in (("no checkpoints", 10**6), (f"a checkpoint every {HUNDRED} steps", HUNDRED)):
+        bare, loop = measure(corpus, every)
+        print(title)
+        for name, seconds in (("bare", bare), ("loop", loop)):
+            print(f"  {name}  " + "  ".join(f"{second:.2f}" for second in seconds) + " s")
+        print(f"  loop / bare, medians: {statistics.median(loop) / statistics.median(bare):.4f}", flush=True)
+
+
+def measure(corpus: "Corpus", checkpoint_every: int) -> tuple[list[float], list[float]]:
+    """Seconds of each hundred steps, of the bare graph and of the loop, by turns."""
+    from kerasllm import data, losses, models, training
+
+    first = HUNDRED  # the graph is made before
+    run = run_of_sizes(
+        steps=first + HUNDRED * FLAGS.rounds,
+        log_every=HUNDRED,
+        evaluate_every=10**6,
+        checkpoint_every=checkpoint_every,
+    )
+    batches = data.pretraining_batches(corpus.split("train"), run)
+    bare: list[float] = []
+    loop: list[float] = []
+
+    class Turns(training.Action):
+        """At each hundred: ends the loop's measurement, measures the bare graph, begins the loop's."""
+
+        def __init__(self) -> None:
+            self.began = 0.0
+
+        def before_step(self, trainer: "Trainer", step: int) -> None:
+            if step % HUNDRED or step < first:
+                return
+            if step > first:
+                loop.append(time.perf_counter() - self.began)
+            next_batch = iter(batches).__next__
+            trainer.train_step(next_batch(), 0)  # the data set has started
+            start = time.perf_counter()
+            for number in range(HUNDRED):
+                numbers = trainer.train_step(next_batch(), number)
+            numbers.numpy()
+            bare.append(time.perf_counter() - start)
+            self.began = time.perf_counter()
+
+        def on_checkpoint(self, trainer: "Trainer", step: int, checkpoint: object) -> None:
+            if step == trainer.total_steps:
+                loop.append(time.perf_counter() - self.began)
+
+    trainer = training.Trainer(
+        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        tempfile.mkdtemp(),
+        training.make_strategy(run.train.strategy),
+        [Turns(), training.TensorBoard()],
+    )
+    trainer.fit(lambda step: batches, run.train.steps or 0)
+    if checkpoint_every > HUNDRED:
+        loop.pop()  # the last step is always kept
+        bare.pop()
+    return bare, loop
+
+
+if __name__ == "__main__":
+    define_flags()
+    run_program(main)
