@@ -24,7 +24,7 @@ SETTINGS = [
 
 def main() -> None:
     """Splits, trains, and prints the table."""
-    run = intents.intent_run(Path(FLAGS.data) / "train.tsv")
+    run = intents.intent_run(Path(FLAGS.data) / "train.tsv", SETTINGS)
 
     from kerasllm import data
 

@@ -20,7 +20,7 @@ SETTINGS = ["data.label_column=intent", "data.out_of_scope_label=oos", "train.ep
 
 def main() -> None:
     """Reads the three parts as given, trains, and prints the table."""
-    run = intents.intent_run(Path(FLAGS.data) / "train.tsv")
+    run = intents.intent_run(Path(FLAGS.data) / "train.tsv", SETTINGS)
 
     from kerasllm import data
 

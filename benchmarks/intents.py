@@ -19,22 +19,22 @@ CONFIG = Path("configs/customer_service/base.yaml")
 
 
 def define_flags(settings: list[str]) -> None:
-    """Says where from, where to, and with which settings on top of the configuration's part `intent`."""
+    """Says where from, where to, and with which settings on top of those of the data set."""
     define_machine_flags()
     flags.DEFINE_string("data", None, "Folder of the data set.", required=True)
     flags.DEFINE_string("init_from", None, "Pretraining workdir or Hugging Face folder of the encoder.", required=True)
     flags.DEFINE_string("workdir", None, "Folder for the runs; a finished one is read, not computed.", required=True)
     flags.DEFINE_multi_integer("seed", [1, 2, 3], "Seeds of the fine-tuning; may be repeated.")
-    flags.DEFINE_multi_string("set", settings, "Override of parts.intent of configs/customer_service/base.yaml.")
+    flags.DEFINE_multi_string("set", [], f"Override of parts.intent of {CONFIG}, after {' '.join(settings)}.")
     flags.DEFINE_enum("part", "test", ["test", "validation"], "Questions that are judged; validation: for settings.")
     flags.DEFINE_string("output", None, "JSON file of the table.")
 
 
-def intent_run(table: Path) -> Run:
-    """The run of the configuration's part `intent` with --set, and the labels that stand in the table."""
+def intent_run(table: Path, settings: list[str]) -> Run:
+    """The run of the configuration's part `intent` with these settings and --set, and the labels of the table."""
     from apps.text_classification import with_labels_of
 
-    overrides = [f"parts.intent.{setting}" for setting in FLAGS.set]
+    overrides = [f"parts.intent.{setting}" for setting in (*settings, *FLAGS.set)]
     return with_labels_of(part_of(load_run(CONFIG, overrides), "intent"), table)
 
 

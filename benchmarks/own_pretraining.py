@@ -102,13 +102,15 @@ def tuned(
     import numpy as np
 
     from benchmarks.rank_table import refuse_stopped
+    from kerasllm import training
     from kerasllm.evaluation import judge
     from kerasllm.fine_tuning import fine_tune, starting_point
     from kerasllm.trained import load, score
 
     workdir = Path(FLAGS.workdir) / f"{'pretrained' if init_from else 'random'}-seed{run.seed}"
     started, tokenizer = starting_point(run, FLAGS.init_from, None)
-    results = fine_tune(started, tokenizer, parts, workdir, init_from, FLAGS.num_devices)
+    strategy = training.make_strategy(run.train.strategy, FLAGS.num_devices)
+    results = fine_tune(started, tokenizer, parts, workdir, init_from, strategy)
     refuse_stopped(results, workdir)
     trained = load(workdir)
     logits = score(trained, test.texts, test.second)
