@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,7 +92,9 @@ class Trainer:
     def prepare(self, total_steps: int) -> None:
         """Makes model, optimizer and compiled steps; `fit` does it by itself, a benchmark may call it alone."""
         self.total_steps = total_steps
-        keras.utils.set_random_seed(self.run.seed)  # new weights are the run's own, in whatever process
+        # New weights are the run's own: Keras draws their seeds from Python's generator. Its set_random_seed would also
+        # empty TensorFlow's caches, and with them a SentencePiece tokenizer that is there already.
+        random.seed(self.run.seed)
         with self.strategy.scope():
             self.model = self.model_fn()
             self.optimizer = make_optimizer(self.run.optimizer, total_steps, self.model)

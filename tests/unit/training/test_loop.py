@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from kerasllm import config, losses, models, text, training
 from kerasllm.errors import ConfigError, TrainingError
 from kerasllm.training.actions import Action
 from kerasllm.training.ledger import Ledger
@@ -219,3 +221,27 @@ def test_looks_stand_below_each_other() -> None:
     late = format_look(1000, 1000, {**metrics, "loss": 12.25, "masked_lm_accuracy": 1.0}, "train", 0.0)
     assert early == "train       5/1000  loss   7.5000  masked_lm   1.0%  rate 1.00e-04  norm   1.000  left 01:00"
     assert len(early) == len(late)
+
+
+def test_new_weights_are_the_runs_own_and_a_sentencepiece_tokenizer_made_before_still_works(tmp_path: Path) -> None:
+    tokenizer = text.train_sentencepiece(["Profits rose. 公司利润增长。"] * 9, 290)
+    backbone = {"architecture": "gpt", "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "max_length": 16}
+    run = config.make_run(
+        {
+            "backbone": backbone,
+            "objective": {"task": "gpt_pretraining"},
+            "train": {"steps": 1, "sequence_length": 16},
+            "export": {"sequence_length": 16},
+        }
+    )
+    strategy, first = training.make_strategy("one_device"), []
+    for name in ("one", "two"):
+        trainer = training.Trainer(
+            lambda: models.from_run(run, tokenizer.vocab_size), losses.heads_for(run), run, tmp_path / name, strategy
+        )
+        trainer.prepare(1)
+        first.append(trainer.model.get_weights())
+    for one, two in zip(*first, strict=True):
+        np.testing.assert_array_equal(one, two)
+    texts = tf.constant(["Profits rose. 公司利润增长。"])
+    assert tokenizer.detokenize(tokenizer.tokenize(texts)).numpy().tolist() == texts.numpy().tolist()
