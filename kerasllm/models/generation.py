@@ -1,8 +1,7 @@
 """What does the model say? Continuations of prompts, token by token with a cache, and words for masked slots."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -13,8 +12,7 @@ from kerasllm.models.sampling import Sampling, choose, uniforms
 Stops = Callable[[Any, Any], Any]
 
 
-@dataclasses.dataclass
-class Decoding:
+class Decoding(NamedTuple):
     """Where each row is; all that a next call needs to go on.
 
     Attributes:
@@ -91,13 +89,11 @@ def proceed(
         seen = tf.tensor_scatter_nd_update(seen, _places(newest), tf.ones_like(is_done))
         words = choose(model.score(hidden), sampling, uniforms(sampling.seed, lengths), seen)
         state = _append(Decoding(token_ids, lengths, is_done, caches), words)
-        state.is_done = ends(state)
-        return step + 1, state.token_ids, state.lengths, state.is_done, seen, state.caches
+        return step + 1, state.token_ids, state.lengths, ends(state), seen, state.caches
 
-    state.is_done = ends(state)
     steps = tf.shape(state.token_ids)[1] if num_steps is None else num_steps
     seen = _seen(state.token_ids, state.lengths, vocab_size)
-    first = (tf.constant(0), state.token_ids, state.lengths, state.is_done, seen, state.caches)
+    first = (tf.constant(0), state.token_ids, state.lengths, ends(state), seen, state.caches)
     _, token_ids, lengths, is_done, _, caches = tf.while_loop(is_going_on, append, first)
     return Decoding(token_ids, lengths, is_done, caches)
 
