@@ -44,7 +44,11 @@ def export() -> Path:
     """
     workdir = Path(FLAGS.workdir)
     run = load_run(workdir / "run.yaml")
-    writers = {"text_classification": _export_classifier, "recommendation": _export_recommender}
+    writers = {
+        "text_classification": _export_classifier,
+        "recommendation": _export_recommender,
+        "gpt_pretraining": _export_generator,
+    }
     if run.data.second_text_column is not None:
         raise ExportError(
             f"--workdir {workdir} holds a classifier of text pairs, and a served signature takes one text: it would "
@@ -64,6 +68,18 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     folder = recommending.export(workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
+    return folder
+
+
+def _export_generator(workdir: Path, run: Run) -> Path:
+    from kerasllm.export.generation import write_generator
+    from kerasllm.trained import load
+    from kerasllm.training import find_checkpoint
+
+    checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
+    trained = load(workdir, FLAGS.checkpoint)
+    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 

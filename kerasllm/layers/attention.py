@@ -12,7 +12,7 @@ from kerasllm.layers.initializers import initializer_for
 from kerasllm.layers.positions import rotary_angles, rotate
 from kerasllm.layers.projection import Projection, dimensions
 
-# B batch, T tokens, D hidden width, H query heads, G key-value heads, K = D / H width of a head
+# B batch, T tokens, S columns of a cache, D hidden width, H query heads, G key-value heads, K = D / H width of a head
 
 FORBIDDEN = -1e9  # added to a score; finite, so that a row with nothing allowed stays a number
 
@@ -84,30 +84,68 @@ class SelfAttention(keras.layers.Layer):
         self, x: Any, bias: Any = None, position_ids: Any = None, dropout_seed: Any = None, training: bool = False
     ) -> Any:
         """See the class for shapes."""
-        batch, length, width = dimensions(x)
-        query, key, value = self._heads(self.query_key_value(x), batch, length)
-        if self.options.positions == "rotary":
-            angles = rotary_angles(position_ids, self.head_dim)
-            query, key = rotate(query, *angles), rotate(key, *angles)
-        query *= tf.cast(1 / math.sqrt(self.head_dim), query.dtype)
+        batch, length, _ = dimensions(x)
+        query, key, value = self._heads(x, position_ids)
         keep = None
         if dropout_seed is not None and self.options.attention_dropout > 0:
             shape = tf.stack([batch, self.num_heads, length, length])
             keep = keep_mask(shape, self.options.attention_dropout, dropout_seed, self.index, query.dtype)
-        context = (_attend_for_training if training else _attend)(query, key, value, bias, keep)
-        context = tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch, length, width])
-        return self.output_projection(context)
+        attend = _attend_for_training if training else _attend
+        return self._output(attend(query, self._of_each_head(key), self._of_each_head(value), bias, keep))
 
-    def _heads(self, projected: Any, batch: Any, length: Any) -> tuple[Any, Any, Any]:
-        """Splits [B, T, (H + 2 G) K] into query, key and value [B, H, T, K]."""
+    def prefill(self, x: Any, bias: Any, position_ids: Any) -> tuple[Any, tuple[Any, Any]]:
+        """As `call` without dropout, and the keys and values [B, G, T, K] that later tokens will look at."""
+        query, key, value = self._heads(x, position_ids)
+        context = _attend(query, self._of_each_head(key), self._of_each_head(value), bias, None)
+        return self._output(context), (key, value)
+
+    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, bias: Any) -> tuple[Any, tuple[Any, Any]]:
+        """Attention of one new token a row to a cache of all before it, which it is written into.
+
+        Args:
+          x: [B, 1, D].
+          cache: keys and values [B, G, S, K].
+          columns: [B] int32, the new token's position, and its place in the cache.
+          bias: broadcastable to [B, 1, 1, S]; forbids the columns after it.
+
+        Returns: [B, 1, D], and the cache with the new token.
+        """
+        batch = dimensions(x)[0]
+        query, key, value = self._heads(x, columns[:, None])
+        rows, groups = tf.meshgrid(tf.range(batch), tf.range(self.num_groups), indexing="ij")
+        places = tf.stack([rows, groups, tf.tile(columns[:, None], [1, self.num_groups])], axis=-1)
+        keys = tf.tensor_scatter_nd_update(cache[0], places, key[:, :, 0])
+        values = tf.tensor_scatter_nd_update(cache[1], places, value[:, :, 0])
+        shape = [batch, self.num_groups, self.num_heads // self.num_groups, self.head_dim]
+        context = _attend(tf.reshape(query, shape), keys, values, bias, None)  # heads of a group share its keys
+        return self._output(tf.reshape(context, tf.shape(query))), (keys, values)
+
+    def _heads(self, x: Any, position_ids: Any) -> tuple[Any, Any, Any]:
+        """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""
+        batch, length, _ = dimensions(x)
+        projected = self.query_key_value(x)
         if self.num_groups == self.num_heads:
             stacked = tf.reshape(projected, [batch, length, 3, self.num_heads, self.head_dim])
-            return tuple(tf.unstack(tf.transpose(stacked, [2, 0, 3, 1, 4])))
-        split = tf.reshape(projected, [batch, length, self.num_heads + 2 * self.num_groups, self.head_dim])
-        sizes = [self.num_heads, self.num_groups, self.num_groups]
-        query, key, value = tf.split(tf.transpose(split, [0, 2, 1, 3]), sizes, axis=1)
-        repeats = self.num_heads // self.num_groups  # query head h looks at group h // repeats
-        return query, tf.repeat(key, repeats, axis=1), tf.repeat(value, repeats, axis=1)
+            query, key, value = tf.unstack(tf.transpose(stacked, [2, 0, 3, 1, 4]))
+        else:
+            split = tf.reshape(projected, [batch, length, self.num_heads + 2 * self.num_groups, self.head_dim])
+            sizes = [self.num_heads, self.num_groups, self.num_groups]
+            query, key, value = tf.split(tf.transpose(split, [0, 2, 1, 3]), sizes, axis=1)
+        if self.options.positions == "rotary":
+            angles = rotary_angles(position_ids, self.head_dim)
+            query, key = rotate(query, *angles), rotate(key, *angles)
+        return query * tf.cast(1 / math.sqrt(self.head_dim), query.dtype), key, value
+
+    def _of_each_head(self, groups: Any) -> Any:
+        """[B, G, T, K] -> [B, H, T, K]: query head h looks at group h // (H / G)."""
+        repeats = self.num_heads // self.num_groups
+        return groups if repeats == 1 else tf.repeat(groups, repeats, axis=1)
+
+    def _output(self, context: Any) -> Any:
+        """[B, H, T, K] -> [B, T, D], through the output product."""
+        batch, _, length, _ = dimensions(context)
+        together = tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch, length, self.options.hidden_dim])
+        return self.output_projection(together)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""

@@ -68,6 +68,32 @@ class TransformerBlock(keras.layers.Layer):
         def attend(x: Any) -> Any:
             return self.attention(x, bias, position_ids, dropout_seed, training=training)
 
+        return self._branches(x, attend, dropout_seed, training)
+
+    def prefill(self, x: Any, bias: Any, position_ids: Any) -> tuple[Any, tuple[Any, Any]]:
+        """As `call` without dropout, and the cache of SelfAttention.prefill."""
+        cache = None
+
+        def attend(x: Any) -> Any:
+            nonlocal cache
+            context, cache = self.attention.prefill(x, bias, position_ids)
+            return context
+
+        x = self._branches(x, attend)
+        assert cache is not None
+        return x, cache
+
+    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, bias: Any) -> tuple[Any, tuple[Any, Any]]:
+        """One new token a row [B, 1, D]; arguments and the new cache as in SelfAttention.extend."""
+
+        def attend(x: Any) -> Any:
+            nonlocal cache
+            context, cache = self.attention.extend(x, cache, columns, bias)
+            return context
+
+        return self._branches(x, attend), cache
+
+    def _branches(self, x: Any, attend: Any, dropout_seed: Any = None, training: bool = False) -> Any:
         def feed_forward(x: Any) -> Any:
             return self.contract(activate(self.expand(x), self.options.activation, training))
 

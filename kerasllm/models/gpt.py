@@ -3,8 +3,16 @@
 from typing import Any, ClassVar
 
 import keras
+import tensorflow as tf
 
+from kerasllm.layers import attention_bias
+from kerasllm.layers.attention import FORBIDDEN
+from kerasllm.layers.projection import dimensions
 from kerasllm.models.backbone import TransformerBackbone
+
+# B batch, T tokens, S columns of a cache, D hidden width, G key-value heads, K width of a head
+
+Cache = list[tuple[Any, Any]]  # of each layer its keys and values [B, G, S, K]
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -31,3 +39,45 @@ class GPTBackbone(TransformerBackbone):
     ) -> dict[str, Any]:
         """Runs the decoder; the arguments are those of BertBackbone."""
         return {"hidden": self.encode(inputs, training, dropout_seed, packed)}
+
+    def prefill(self, token_ids: Any, num_columns: Any) -> tuple[Any, Cache]:
+        """Reads prompts and makes their cache.
+
+        Args:
+          token_ids: [B, T] int32, each row from its first column on; what follows a shorter one is never looked at.
+          num_columns: S, columns that the cache has room for; at least T.
+
+        Returns: hidden states [B, T, D], and keys and values [B, G, S, K] of each layer.
+        """
+        _, length = dimensions(token_ids)
+        position_ids = tf.range(length)[None]
+        bias = attention_bias(None, length, is_causal=True, packed=False, dtype=self.compute_dtype)
+        hidden = self.embedding(token_ids, position_ids=position_ids)
+        room = [[0, 0], [0, 0], [0, num_columns - length], [0, 0]]
+        caches = []
+        for block in self.blocks:
+            hidden, (keys, values) = block.prefill(hidden, bias, position_ids)
+            caches.append((tf.pad(keys, room), tf.pad(values, room)))
+        return self._final(hidden), caches
+
+    def extend(self, token_ids: Any, caches: Cache, columns: Any) -> tuple[Any, Cache]:
+        """One more token of each row.
+
+        Args:
+          token_ids: [B] int32.
+          caches: from `prefill` or `extend`.
+          columns: [B] int32, how many tokens each row has before this one.
+
+        Returns: the token's hidden state [B, D], and the caches with it.
+        """
+        is_later = tf.range(tf.shape(caches[0][0])[2]) > columns[:, None]
+        bias = tf.cast(is_later, self.compute_dtype)[:, None, None] * tf.cast(FORBIDDEN, self.compute_dtype)
+        hidden = self.embedding(token_ids[:, None], position_ids=columns[:, None])
+        extended = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            hidden, cache = block.extend(hidden, cache, columns, bias)
+            extended.append(cache)
+        return self._final(hidden)[:, 0], extended
+
+    def _final(self, hidden: Any) -> Any:
+        return hidden if self.final_norm is None else self.final_norm(hidden)

@@ -157,7 +157,11 @@ class GPTCausalLM(Task):
         """Scores the next word of every token."""
         packed = inputs.get("sequence_ids") is not None
         outputs = self.backbone(inputs, training=training, dropout_seed=dropout_seed, packed=packed)
-        return {"logits": tied_logits(outputs["hidden"], self.backbone.word_table)}
+        return {"logits": self.score(outputs["hidden"])}
+
+    def score(self, hidden: Any) -> Any:
+        """Hidden states [..., D] -> logits [..., V] float32."""
+        return tied_logits(hidden, self.backbone.word_table)
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -1,0 +1,122 @@
+"""Does a served GPT answer whole texts, for each row as it asks, and say clearly what it cannot do?"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasllm.export.generation import CARRIED, GenerationSignatures, first_stop, greedy, write_generator
+from kerasllm.models import GPTBackbone, GPTCausalLM
+from kerasllm.text import Tokenizer, train_sentencepiece
+
+LINES = ["the cat sat on the mat. 你好世界 😀", "profit rose by ten percent today. 今天公司利润上升", "ABC 0123456789"]
+PROMPTS = ["the cat", "你好", "", "profit 😀"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_sentencepiece(LINES * 30, 360)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer) -> GPTCausalLM:
+    sizes = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "num_key_value_heads": 1, "max_length": 32}
+    model = GPTCausalLM(GPTBackbone(tokenizer.vocab_size, positions="rotary", **sizes))
+    random = np.random.default_rng(3)
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign(random.normal(0, 0.5, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def traced(model: GPTCausalLM, tokenizer: Tokenizer) -> dict[str, Any]:
+    signatures = GenerationSignatures(model, tokenizer)
+    return {"module": signatures, **signatures.signatures()}
+
+
+def sampled(rows: int, **changes: Any) -> dict[str, Any]:
+    given = {**greedy(20, rows), "temperature": np.ones(rows, np.float32), "seed": np.arange(rows), **changes}
+    return {name: tf.constant(value) for name, value in given.items()}
+
+
+def generate(traced: dict[str, Any], prompts: list[str], **changes: Any) -> dict[str, Any]:
+    answers = traced["generate"](prompt=tf.constant(prompts), **sampled(len(prompts), **changes))
+    return {name: values.numpy().tolist() for name, values in answers.items()}
+
+
+def test_a_prompt_has_the_same_text_alone_and_beside_others(traced: dict[str, Any]) -> None:
+    together = generate(traced, PROMPTS)
+    assert len(set(together["text"])) == len(PROMPTS)
+    assert together["num_tokens"] == [20] * 4
+    assert together["finish_reason"] == [b"length"] * 4
+    for row, prompt in enumerate(PROMPTS):
+        assert generate(traced, [prompt], seed=np.array([row]))["text"] == together["text"][row : row + 1]
+
+
+def test_rows_of_a_batch_have_limits_and_settings_of_their_own(traced: dict[str, Any]) -> None:
+    limits, temperatures = np.array([1, 5, 20], np.int32), np.array([0, 1, 1], np.float32)
+    answers = generate(traced, PROMPTS[:3], max_new_tokens=limits, temperature=temperatures)
+    assert answers["num_tokens"] == limits.tolist()
+    whole = generate(traced, PROMPTS[:3])["text"]
+    assert whole[2] == answers["text"][2]
+
+
+def test_a_stop_string_ends_a_row_and_is_not_part_of_the_text(traced: dict[str, Any]) -> None:
+    whole = generate(traced, PROMPTS)["text"]
+    stop = whole[0].decode()[4:6].encode()  # of the first row alone; the others have none
+    answers = generate(traced, PROMPTS, stop=np.array([[stop], [b""], [b""], [b""]], object))
+    assert answers["text"] == [whole[0][: whole[0].index(stop)], *whole[1:]]
+    assert answers["finish_reason"] == [b"stop", b"length", b"length", b"length"]
+    assert answers["num_tokens"][0] < 20
+
+
+def test_the_first_place_of_any_stop_string_counts() -> None:
+    texts = tf.constant(["hello world", "ab", "xx", "", "你好世界"])
+    stop = tf.constant([["wor", "o"], ["abc", ""], ["x", "xx"], ["a", "b"], ["世", "z"]])
+    assert first_stop(texts, stop).numpy().tolist() == [4, -1, 0, -1, 6]
+    assert first_stop(texts, tf.zeros([5, 0], tf.string)).numpy().tolist() == [-1] * 5
+
+
+def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(traced: dict[str, Any]) -> None:
+    whole = generate(traced, PROMPTS)["text"]
+    settings = sampled(len(PROMPTS))
+    state = traced["prefill"](prompt=tf.constant(PROMPTS), **settings)
+    steps, before = tf.constant([3] * len(PROMPTS)), [b""] * len(PROMPTS)
+    while not state["is_done"].numpy().all():
+        carried = {name: state[name] for name in CARRIED}
+        state = traced["decode_chunk"](chunk_tokens=steps, **carried, **settings)
+        texts = state["text"].numpy().tolist()
+        for one, other in zip(texts, before, strict=True):
+            assert one.startswith(other)
+            one.decode("utf-8")
+        before = texts
+    assert before == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": ["the cat " * 40]}, "prompts may have 30 tokens"),
+        ({"max_new_tokens": np.array([0], np.int32)}, "max_new_tokens has to be at least 1"),
+        ({"temperature": np.array([-1], np.float32)}, "temperature has to be 0"),
+        ({"temperature": np.array([np.nan], np.float32)}, "temperature has to be 0"),
+        ({"top_p": np.array([0], np.float32)}, "top_p has to be above 0"),
+        ({"top_k": np.array([-1], np.int32)}, "top_k has to be 0"),
+        ({"repetition_penalty": np.array([0], np.float32)}, "repetition_penalty has to be above 0"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(
+    traced: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        generate(traced, changes.pop("prompt", ["a"]), **changes)
+
+
+@pytest.mark.slow
+def test_the_export_answers_in_a_version_1_session_as_in_the_process(
+    model: GPTCausalLM, tokenizer: Tokenizer, tmp_path: Any
+) -> None:
+    folder = write_generator(model, tokenizer, tmp_path, "gpt", {"loss": 1.0})  # it compares the answers itself
+    assert (folder / "assets.extra" / "export.json").exists()
