@@ -114,7 +114,8 @@ def _transport() -> "Transport":
 def main(argv: list[str]) -> None:
     """Serves; an error of ours is one line, and the exit code is the stock server's 255."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; flags start with --.")
+        print(f"Failed to start server. Error: unexpected argument {argv[1]!r}; flags start with --.", file=sys.stderr)
+        sys.exit(255)
     if FLAGS.version:
         print(server_flags.version_text())
         return
@@ -132,4 +133,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=server_flags.parse_flags)

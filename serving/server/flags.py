@@ -1,6 +1,7 @@
 """Which flags does the server take? Those of the stock tensorflow_model_server, and a few of its own."""
 
 import importlib.metadata
+import sys
 from collections.abc import Callable
 
 from absl import flags, logging
@@ -79,6 +80,26 @@ for _define, _flags in _IGNORED.items():
     for _name, (_default, _why) in _flags.items():
         _define(_name, _default, f"{_NOT_HERE}: {_why}.")
 flags.DEFINE_bool("use_alts_credentials", False, "Refused: Google's ALTS is not offered; see --ssl_config_file.")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the flags and returns what is left; a wrong one ends the program with the stock server's exit code.
+
+    `--flag value` is `--flag=value` for truth values too.
+    """
+    joined: list[str] = []
+    for argument in argv:
+        before = joined[-1] if joined else ""
+        name = before.removeprefix("--")
+        if before.startswith("--") and name in FLAGS and FLAGS[name].boolean and argument.lower() in ("true", "false"):
+            joined[-1] = f"{before}={argument}"
+        else:
+            joined.append(argument)
+    try:
+        return FLAGS(joined)
+    except flags.Error as error:
+        print(f"Failed to start server. Error: {error} --helpfull lists all flags.", file=sys.stderr)
+        sys.exit(255)
 
 
 def check_flags() -> None:
