@@ -28,7 +28,7 @@ def serve() -> bool:
     """Loads the models, opens the port, and returns after SIGTERM or SIGINT when running requests have ended.
 
     Returns:
-      Whether they have; False: some run on although --drain_seconds are over.
+      Whether they have; False: some run on although --drain_seconds are over, or a version is still being loaded.
 
     Raises:
       ServingError: no model to serve, a model that does not load, a port in use.
@@ -57,7 +57,7 @@ def serve() -> bool:
         if transport.health is not None:
             transport.health.enter_graceful_shutdown()
         server.stop(FLAGS.drain_seconds).wait()
-    models.close()
+    models.close(patience_seconds=1.0)
     return not models.is_busy()
 
 
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> None:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
         sys.exit(255)
     if not has_ended:
-        logging.warning("Requests ran on after --drain_seconds; they are given up.")
+        logging.warning("Requests ran on after --drain_seconds, or a version was being loaded; they are given up.")
         logging.flush()
         sys.stdout.flush()
         os._exit(0)  # a thread that computes cannot be ended otherwise

@@ -3,6 +3,7 @@
 import threading
 
 from absl import logging
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from kerasllm.errors import ServingError
 from serving.server.model_config import model_configs, parse_model_server_config
@@ -20,7 +21,7 @@ class ConfigFile:
         self._path = path
         self._models = models
         self._stopped = stopped
-        self._taken = parse_model_server_config(path)
+        self._taken: ModelServerConfig | None = None  # it may have changed since the server read it at its start
         self._complaint = ""
 
     def watch(self, seconds: float) -> threading.Thread:

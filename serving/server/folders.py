@@ -1,5 +1,6 @@
 """Which versions lie under a base path, and has one stopped changing? What the file system tells of models."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -35,8 +36,16 @@ class Contents:
 def contents(folder: Path) -> Contents | None:
     """What is in a folder now; None where it cannot be read, for example because it is being removed."""
     try:
-        stats = [(path, path.stat()) for path in sorted(folder.rglob("*"))] or [(folder, folder.stat())]
+        stats = [(path, _stat(path)) for path in sorted(folder.rglob("*"))] or [(folder, folder.stat())]
     except OSError:
         return None
     entries = tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats)
     return Contents(entries, max(stat.st_ctime for _, stat in stats))
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Of a file; of the link itself where what it points to is not there (yet)."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat()

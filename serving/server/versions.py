@@ -137,7 +137,9 @@ class Models:
             return sorted(model.versions.values(), key=lambda version: -version.number) if model else []
 
     def is_busy(self) -> bool:
-        """Whether a request is running on any version."""
+        """Whether a request is running on any version, or one is being loaded."""
+        if self._looking.locked():
+            return True
         with self._lock:
             return any(version.users for model in self._models.values() for version in model.versions.values())
 
@@ -172,7 +174,7 @@ class Models:
 
         Raises:
           StatusError: FAILED_PRECONDITION, a label names a version that cannot answer: nothing is changed. UNKNOWN, a
-            new model's versions all fail to load: the new configuration holds.
+            new model's versions all fail to load: the new configuration holds. UNAVAILABLE, the server is ending.
         """
         with self._configuring:
             labels = {config.name: config.labels for config in configs}
@@ -188,16 +190,27 @@ class Models:
                 raise StatusError(Code.UNKNOWN, str(error)) from error
         if failed:
             raise StatusError(Code.UNKNOWN, _unavailable(failed, "model(s)"))
+        if self._stopped.is_set():
+            raise StatusError(Code.UNAVAILABLE, "The server is ending; it does not wait for new models any more.")
 
-    def close(self) -> None:
-        """Ends polling and unloads every version once its requests have ended."""
+    def close(self, patience_seconds: float = -1) -> None:
+        """Ends polling and unloads every version once its requests have ended.
+
+        Args:
+          patience_seconds: how long to wait for a version that is being loaded; then nothing is unloaded. Less than 0:
+            as long as it takes.
+        """
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        with self._looking:
+        if not self._looking.acquire(timeout=patience_seconds):
+            return
+        try:
             for model in self._models.values():
                 for number in model.available():
                     self._retire(model.versions[number])
+        finally:
+            self._looking.release()
+        if self._thread is not None:
+            self._thread.join()
 
     def poll(self, is_looking: bool = True) -> None:
         """Loads what is new and what is to be tried again, then unloads what is not wanted any more.
@@ -207,6 +220,8 @@ class Models:
         """
         with self._looking:
             for model in list(self._models.values()):
+                if self._stopped.is_set():
+                    return
                 if is_looking or model.folders is None:
                     self._look(model)
                 if model.folders is None:
@@ -335,7 +350,8 @@ class Models:
         self.load_attempts += 1
         try:
             engine = self._load(folder)
-        except StatusError as error:
+        except Exception as caught:  # whatever a model does, the other ones are served on
+            error = _load_error(folder, caught)
             is_last = version.loads > self._policy.max_retries
             with self._lock:
                 version.error, version.due_at = error, time.monotonic() + self._policy.retry_seconds
@@ -373,6 +389,13 @@ class Models:
             is_idle = version.users == 0
         if is_idle:
             _close(version)
+
+
+def _load_error(folder: Path, error: Exception) -> StatusError:
+    if isinstance(error, StatusError):
+        return error
+    logging.error("Loading %s failed for a reason that the server does not know.", folder, exc_info=error)
+    return StatusError(Code.INTERNAL, f"{folder}: loading failed: {error!r}")
 
 
 def _close(version: Version) -> None:

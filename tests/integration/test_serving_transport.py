@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -159,3 +161,37 @@ def test_health_is_not_offered_by_default(serve):  # [29]
     with pytest.raises(grpc.RpcError) as caught:
         _health(port, "")
     assert caught.value.code().name == "UNIMPLEMENTED"
+
+
+def test_a_request_that_is_cancelled_while_it_waits_is_not_run():
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+    from serving.server.core import ServerCore
+    from serving.server.services import start_server
+    from serving.server.versions import Models
+
+    running, go_on, asked = threading.Event(), threading.Event(), []
+
+    class SlowCore(ServerCore):
+        def status(self, request):
+            asked.append(request.model_spec.name)
+            running.set()
+            go_on.wait()
+            return super().status(request)
+
+    server, port = start_server(SlowCore(Models([])), "127.0.0.1", 0, 1)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        calls = []
+        for name in ("first", "cancelled", "last"):
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = name
+            calls.append(stub.GetModelStatus.future(request, timeout=60))
+            running.wait()
+        time.sleep(0.2)
+        calls[1].cancel()
+        time.sleep(0.2)
+        go_on.set()
+        assert calls[2].exception().code().name == "NOT_FOUND"
+        assert asked == ["first", "last"]
+    server.stop(None).wait()

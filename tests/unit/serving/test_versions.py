@@ -152,6 +152,50 @@ def test_the_start_tries_again_as_often_as_it_may(tmp_path):
     assert models.load_attempts == 4
 
 
+def test_a_load_that_fails_in_an_unknown_way_harms_no_other_model(tmp_path):
+    for name in ("a", "b"):
+        _add(tmp_path / name, "1")
+
+    def load(folder):
+        if folder.parent.name == "a":
+            raise KeyError("surprise")
+        return FakeEngine(folder)
+
+    models = Models([_config(tmp_path, "a"), _config(tmp_path, "b")], load=load, policy=AT_ONCE)
+    models.poll()
+    assert [v.state for v in models.versions("b")] == [State.AVAILABLE]
+    assert (models.versions("a")[0].state, models.versions("a")[0].error.code) == (State.END, Code.INTERNAL)
+
+
+def test_a_link_to_nowhere_does_not_keep_a_version_waiting(tmp_path):
+    _add(tmp_path, "1")
+    (tmp_path / "1" / "link").symlink_to(tmp_path / "nowhere")
+    models = _models(tmp_path)
+    models.poll()
+    assert _served(models) == [1]
+
+
+def test_closing_does_not_wait_for_a_load_longer_than_it_should(tmp_path):
+    _add(tmp_path, "1")
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(folder):
+        loading.set()
+        go_on.wait()
+        return FakeEngine(folder)
+
+    models = Models([ModelConfig("m", tmp_path)], load=load, policy=AT_ONCE)
+    thread = threading.Thread(target=models.start, args=(0,))
+    thread.start()
+    loading.wait()
+    models.close(patience_seconds=0.01)
+    assert models.is_busy()
+    go_on.set()
+    thread.join()
+    models.close()
+    assert not models.is_busy()
+
+
 def test_a_folder_whose_files_have_just_changed_waits_until_they_are_at_rest(tmp_path):  # [34]
     _add(tmp_path, "1")
     models = _models(tmp_path, LoadPolicy(rest_seconds=3600))
@@ -285,6 +329,17 @@ def test_a_reload_that_nobody_waits_for_any_more_lets_the_next_one_in(tmp_path):
     models.reload([_config(tmp_path, "a"), _config(tmp_path, "nowhere")], lambda: next(asked))
     models.reload([_config(tmp_path, "a")])
     assert models.names() == ["a"]
+    models.close()
+
+
+def test_a_reload_is_not_done_when_the_server_ends(tmp_path):
+    _add(tmp_path / "a", "1")
+    stopped = threading.Event()
+    models = Models([_config(tmp_path, "a")], stopped, FakeEngine, AT_ONCE)
+    models.start(0.01)
+    threading.Timer(0.1, stopped.set).start()
+    with pytest.raises(StatusError, match="UNAVAILABLE: The server is ending"):
+        models.reload([_config(tmp_path, "nowhere")])
     models.close()
 
 
