@@ -2,79 +2,25 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
 from absl import logging
 
 from kerasllm.errors import ServingError
+from serving.server.attempts import Attempts, LoadPolicy
 from serving.server.engine import Engine
-from serving.server.folders import Contents, contents, numbered_folders
+from serving.server.folders import numbered_folders
 from serving.server.labels import Labels
+from serving.server.states import ModelConfig, State, Version
 from serving.server.status import Code, StatusError
+
+__all__ = ["LoadPolicy", "ModelConfig", "Models", "State", "Version"]
 
 _LONGEST_NAP_S = 1.0  # of the thread that looks, so that it learns what others have put on its list
 _SHORTEST_NAP_S = 0.02
-
-
-class State(IntEnum):
-    """ModelVersionStatus.State of the protocol."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model's name, the folder of its versions, and which of them are wanted.
-
-    `latest` counts the newest versions to serve; None means all; `specific` overrides it with chosen numbers.
-    `labels` are other names of versions.
-    """
-
-    name: str
-    base_path: Path
-    latest: int | None = 1
-    specific: tuple[int, ...] = ()
-    labels: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LoadPolicy:
-    """When a version is loaded, and how often again if that fails. The numbers are the stock server's.
-
-    A folder whose files have changed within `rest_seconds` is still being copied, and waits.
-    """
-
-    max_retries: int = 5
-    retry_seconds: float = 60.0
-    rest_seconds: float = 1.0
-
-
-@dataclass
-class Version:
-    """One version that has been seen; it stays listed for the life of the process, as in the stock server."""
-
-    number: int
-    state: State = State.START
-    error: StatusError | None = None  # of the last attempt to load it
-    engine: Engine | None = None
-    users: int = 0  # requests running on the engine
-    loads: int = 0  # of these contents
-    contents: Contents | None = None  # as last looked at
-    seen_at: float = 0.0  # when they were first seen
-    due_at: float = 0.0  # when it is worth another look
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it may become available without anything in its folder changing."""
-        return self.state in (State.START, State.LOADING)
 
 
 @dataclass
@@ -104,17 +50,20 @@ class Models:
         policy: LoadPolicy | None = None,
         labels: Labels | None = None,
     ) -> None:
-        self.load_attempts = 0
         self._models = {config.name: _Model(config) for config in configs}
-        self._load = load
-        self._policy = policy or LoadPolicy()
         self._labels = labels or Labels()
         self._lock = threading.Lock()  # around the states of versions
+        self._attempts = Attempts(load, policy or LoadPolicy(), self._lock)
         self._looking = threading.Lock()  # one thread loads and unloads
         self._configuring = threading.Lock()  # one change of configuration after another
         self._stopped = stopped or threading.Event()
         self._poll_seconds = 0.0
         self._thread: threading.Thread | None = None
+
+    @property
+    def load_attempts(self) -> int:
+        """How often a version has been loaded so far, with success or without."""
+        return self._attempts.count
 
     @contextmanager
     def use(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[tuple[int, Engine]]:
@@ -327,42 +276,7 @@ class Models:
     def _is_loaded(self, model: _Model, number: int, folder: Path) -> bool:
         with self._lock:
             version = model.versions.setdefault(number, Version(number))
-        if version.state == State.AVAILABLE:
-            return True
-        if version.state == State.UNLOADING or not self._is_due(version, folder):
-            return False
-        return self._try_load(model, version, folder)
-
-    def _is_due(self, version: Version, folder: Path) -> bool:
-        """Whether it is time to load a version: its files are at rest, and another attempt is left and due."""
-        now, found = time.monotonic(), contents(folder)
-        if found is None or found != version.contents:
-            state = State.START if version.state == State.END else version.state
-            version.contents, version.seen_at, version.loads, version.due_at, version.state = found, now, 0, now, state
-        rest_seconds = self._policy.rest_seconds
-        if found is None or not found.is_at_rest(rest_seconds, now - version.seen_at):
-            version.due_at = now + rest_seconds / 4
-            return False
-        return version.loads <= self._policy.max_retries and now >= version.due_at
-
-    def _try_load(self, model: _Model, version: Version, folder: Path) -> bool:
-        version.state, version.loads = State.LOADING, version.loads + 1
-        self.load_attempts += 1
-        try:
-            engine = self._load(folder)
-        except Exception as caught:  # whatever a model does, the other ones are served on
-            error = _load_error(folder, caught)
-            is_last = version.loads > self._policy.max_retries
-            with self._lock:
-                version.error, version.due_at = error, time.monotonic() + self._policy.retry_seconds
-                version.state = State.END if is_last else State.LOADING
-            end = "It is given up." if is_last else f"Next attempt in {self._policy.retry_seconds:g} s."
-            logging.error("Loading {name: %s version: %d} failed: %s %s", model.config.name, version.number, error, end)
-            return False
-        with self._lock:
-            version.engine, version.error, version.state = engine, None, State.AVAILABLE
-        logging.info("Successfully loaded servable version {name: %s version: %d}", model.config.name, version.number)
-        return True
+        return self._attempts.is_loaded(model.config.name, version, folder)
 
     def _borrow(self, name: str, number: int | None) -> Version:
         with self._lock:
@@ -389,13 +303,6 @@ class Models:
             is_idle = version.users == 0
         if is_idle:
             _close(version)
-
-
-def _load_error(folder: Path, error: Exception) -> StatusError:
-    if isinstance(error, StatusError):
-        return error
-    logging.error("Loading %s failed for a reason that the server does not know.", folder, exc_info=error)
-    return StatusError(Code.INTERNAL, f"{folder}: loading failed: {error!r}")
 
 
 def _close(version: Version) -> None:

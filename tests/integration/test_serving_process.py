@@ -217,10 +217,17 @@ def test_a_busy_port_ends_the_server_with_one_clear_line(versions):
     [
         ([], "model_base_path and server_options.model_config_file are empty!"),
         (["--model_config_file=nowhere.config"], "nowhere.config: cannot read the model configuration"),
+        (["--model_config_file={folder}/bad.config"], "Error: INVALID_ARGUMENT: Invalid protobuf file: '"),
+        (
+            ["--model_base_path={folder}", "--max_num_load_retries=1", "--load_retry_interval_micros=1000"],
+            "1 servable(s) did not become available: {{{name: default version: 1} due to error: NOT_FOUND: Could not",
+        ),
     ],
 )
-def test_a_server_without_a_model_does_not_start(flags, message):  # [37]
-    process = _start(*flags)
+def test_a_server_without_a_model_does_not_start(tmp_path, flags, message):  # [37]
+    (tmp_path / "bad.config").write_text("model_config_list: 3")
+    (tmp_path / "1").mkdir()
+    process = _start(*(flag.format(folder=tmp_path) for flag in flags))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 255
     assert message in errors
