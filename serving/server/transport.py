@@ -49,8 +49,9 @@ class Transport:
         """
         bound = self._bind(server, f"{host}:{port}")
         if not bound:
+            keys = " Or the key and the certificate of --ssl_config_file do not fit." if self.credentials else ""
             raise ServingError(
-                f"Cannot listen at {host}:{port}: the port is in use or may not be opened. Choose another --port."
+                f"Cannot listen at {host}:{port}: the port is in use or may not be opened. Choose another --port.{keys}"
             )
         if self.socket_path and not self._bind(server, f"unix:{self.socket_path}"):
             raise ServingError(

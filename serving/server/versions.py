@@ -188,11 +188,10 @@ class Models:
     def _configure(self, configs: Sequence[ModelConfig]) -> None:
         with self._lock:
             models = dict(self._models)
-            for model in models.values():
-                model.is_removed = True
             for config in configs:
-                model = models.setdefault(config.name, _Model(config))
-                model.config, model.is_removed = config, False
+                models.setdefault(config.name, _Model(config)).config = config
+            for name, model in models.items():
+                model.is_removed = name not in [config.name for config in configs]
             self._models = models
 
     def _wait_for(self, names: Sequence[str], is_awaited: Callable[[], bool] = lambda: True) -> list[_Model]:

@@ -112,6 +112,14 @@ def test_an_ssl_config_that_cannot_work_is_refused(certificates, tmp_path):  # [
         read_ssl_config(str(tmp_path / "nowhere"))
 
 
+def test_a_key_that_does_not_fit_its_certificate_is_refused(serve, certificates, tmp_path):  # [48]
+    for name, other in (("server.key", "client.key"), ("server.pem", "server.pem")):
+        shutil.copy(certificates / other, tmp_path / name)
+    credentials = read_ssl_config(_ssl_config(tmp_path, tmp_path))
+    with pytest.raises(ServingError, match="the key and the certificate of --ssl_config_file do not fit"):
+        serve(Transport(credentials=credentials))
+
+
 def test_a_unix_socket_answers_beside_the_port(serve):  # [50]
     with tempfile.TemporaryDirectory() as folder:  # pytest's folders are too long for a socket's name
         path = str(Path(folder) / "socket")

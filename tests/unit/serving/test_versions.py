@@ -356,6 +356,40 @@ def test_other_wanted_versions_take_over_before_the_old_ones_go(tmp_path):  # [3
     models.close()
 
 
+def test_no_request_fails_while_configurations_and_folders_change(tmp_path):  # [27] [31]
+    for number in ("1", "2", "3"):
+        _add(tmp_path / "m", number)
+    models = Models([_config(tmp_path, "m")], load=FakeEngine, policy=AT_ONCE)
+    models.start(0.001)
+    stop, failures, seen = threading.Event(), [], set()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                with models.use("m") as (number, engine):
+                    seen.add(number)
+                    time.sleep(0)
+                    assert not engine.closed
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for turn in range(60):
+        models.reload([_config(tmp_path, "m", specific=(1 + turn % 3,))])
+    models.reload([_config(tmp_path, "m")])
+    (tmp_path / "m" / "3").rename(tmp_path / "3")
+    while _served(models) != [2]:
+        time.sleep(0.001)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    models.close()
+    assert failures == []
+    assert seen == {1, 2, 3}
+
+
 def test_labels_name_versions_that_can_answer(tmp_path):  # [5] [6]
     for number in ("1", "2"):
         _add(tmp_path / "m", number)
