@@ -519,6 +519,22 @@ def test_status_of_what_is_not_there_is_not_found(service):  # [26]
     assert _refused(call, empty) == ("INVALID_ARGUMENT", "Missing ModelSpec")
 
 
+def test_status_of_a_failed_load_has_its_error_once_it_is_given_up(own, tmp_path):  # [26]
+    from serving.server.core import ServerCore
+    from serving.server.versions import LoadPolicy, ModelConfig, Models
+
+    (tmp_path / "1").symlink_to(own.base / "half" / "00000123")
+    (tmp_path / "2").mkdir()
+    for max_retries, state, code in ((5, 20, 0), (0, 50, 5)):  # LOADING while attempts are left, then END
+        policy = LoadPolicy(max_retries=max_retries, rest_seconds=0)
+        models = Models([ModelConfig("m", tmp_path, latest=2)], policy=policy)
+        models.poll()
+        found = ServerCore(models).status(_status()).model_version_status
+        assert [(f.version, f.state, f.status.error_code) for f in found] == [(2, state, code), (1, 30, 0)]
+        assert found[0].status.error_message.startswith("Could not find SavedModel .pb") == bool(code)
+        models.close()
+
+
 # MultiInference
 
 
