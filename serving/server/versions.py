@@ -93,8 +93,9 @@ class Models:
             return any(version.users for model in self._models.values() for version in model.versions.values())
 
     def names(self) -> list[str]:
-        """The configured models."""
-        return [name for name, model in self._models.items() if not model.is_removed]
+        """The names of the configured models, sorted."""
+        with self._lock:
+            return sorted(name for name, model in self._models.items() if not model.is_removed)
 
     def start(self, poll_seconds: float) -> None:
         """Returns once every model has a version available, then polls in a thread (0: never again).
