@@ -1,4 +1,4 @@
-"""How does the embedded server live? Flags, loading, serving, and a quiet end on SIGTERM.
+"""How does the embedded server live? Loading, serving, and a quiet end on SIGTERM.
 
 python -m serving.server --port 8500 --model_name sentiment --model_base_path exports/sentiment
 """
@@ -13,55 +13,66 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 
 from kerasllm.errors import ServingError
+from serving.server import flags as server_flags
 
 if TYPE_CHECKING:
-    from serving.server.versions import ModelConfig
+    from serving.server.loading import Loader
+    from serving.server.transport import Transport
+    from serving.server.versions import ModelConfig, Models
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 for all interfaces.")
-flags.DEFINE_integer("port", 8500, "Port of the gRPC services; 0: a free one, printed.", lower_bound=0)
-flags.DEFINE_string("model_name", "default", "Name of the model under --model_base_path.")
-flags.DEFINE_string("model_base_path", "", "Folder with the numbered versions of one model.")
-flags.DEFINE_string("model_config_file", "", "Text ModelServerConfig that names several models; instead of the above.")
-flags.DEFINE_float(
-    "file_system_poll_wait_seconds", 1.0, "Seconds between looks for new versions; 0: never again.", lower_bound=0
-)
-flags.DEFINE_integer("grpc_max_threads", 0, "Requests handled at a time; 0: four for each core.", lower_bound=0)
-flags.DEFINE_float("shutdown_grace_seconds", 30.0, "Time that running requests get to end in.", lower_bound=0)
+flags.adopt_module_key_flags(server_flags)  # --help shows the main module's flags only
 
 
-def serve() -> None:
+def serve() -> bool:
     """Loads the models, opens the port, and returns after SIGTERM or SIGINT when running requests have ended.
+
+    Returns:
+      Whether they have; False: some run on although --drain_seconds are over, or a version is still being loaded.
 
     Raises:
       ServingError: no model to serve, a model that does not load, a port in use.
     """
-    if not FLAGS.model_base_path and not FLAGS.model_config_file:
-        raise ServingError(
-            "Both server_options.model_base_path and server_options.model_config_file are empty! "
-            "Give --model_base_path or --model_config_file."
-        )
+    server_flags.check_flags()
     stop = threading.Event()
     _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    from serving.server.config_file import ConfigFile
     from serving.server.core import ServerCore
     from serving.server.services import start_server
-    from serving.server.versions import Models
 
-    models = Models(_model_configs(), stop)
+    transport = _transport()
+    models = _models(stop)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
-        server, port = start_server(ServerCore(models), FLAGS.host, FLAGS.port, threads)
+        core = ServerCore(
+            models, FLAGS.enable_serialization_as_tensor_content, FLAGS.enable_signature_method_name_check
+        )
+        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport)
+        if FLAGS.model_config_file and FLAGS.model_config_file_poll_wait_seconds:
+            ConfigFile(FLAGS.model_config_file, models, stop).watch(FLAGS.model_config_file_poll_wait_seconds)
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
         stop.wait()
-        server.stop(FLAGS.shutdown_grace_seconds).wait()
-    models.close()
+        if transport.health is not None:
+            transport.health.enter_graceful_shutdown()
+        server.stop(FLAGS.drain_seconds).wait()
+    models.close(patience_seconds=1.0)
+    return not models.is_busy()
 
 
 def _on_termination(act: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: act())
+
+
+def _models(stop: threading.Event) -> "Models":
+    from serving.server.labels import Labels
+    from serving.server.versions import LoadPolicy, Models
+
+    policy = LoadPolicy(FLAGS.max_num_load_retries, FLAGS.load_retry_interval_micros / 1e6)
+    labels = Labels(FLAGS.allow_version_labels_for_unavailable_models)
+    return Models(_model_configs(), stop, _loader(), policy, labels)
 
 
 def _model_configs() -> "list[ModelConfig]":
@@ -75,17 +86,51 @@ def _model_configs() -> "list[ModelConfig]":
     return [ModelConfig(FLAGS.model_name, Path(FLAGS.model_base_path).absolute())]
 
 
+def _loader() -> "Loader":
+    from tensorflow.core.protobuf import config_pb2
+
+    from serving.server.loading import Loader
+
+    session = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=FLAGS.tensorflow_intra_op_parallelism or FLAGS.tensorflow_session_parallelism,
+        inter_op_parallelism_threads=FLAGS.tensorflow_inter_op_parallelism or FLAGS.tensorflow_session_parallelism,
+    )
+    session.gpu_options.per_process_gpu_memory_fraction = FLAGS.per_process_gpu_memory_fraction
+    num_warmup_runs = max(FLAGS.num_request_iterations_for_warmup, 1) if FLAGS.enable_model_warmup else 0
+    return Loader(FLAGS.saved_model_tags.split(","), session, num_warmup_runs)
+
+
+def _transport() -> "Transport":
+    from serving.server.transport import Transport, health_service, parse_channel_arguments, read_ssl_config
+
+    return Transport(
+        FLAGS.grpc_socket_path,
+        read_ssl_config(FLAGS.ssl_config_file) if FLAGS.ssl_config_file else None,
+        parse_channel_arguments(FLAGS.grpc_channel_arguments),
+        health_service() if FLAGS.enable_grpc_healthcheck_service else None,
+    )
+
+
 def main(argv: list[str]) -> None:
     """Serves; an error of ours is one line, and the exit code is the stock server's 255."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; flags start with --.")
+        print(f"Failed to start server. Error: unexpected argument {argv[1]!r}; flags start with --.", file=sys.stderr)
+        sys.exit(255)
+    if FLAGS.version:
+        print(server_flags.version_text())
+        return
     logging.set_verbosity(logging.INFO)
     try:
-        serve()
+        has_ended = serve()
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
         sys.exit(255)
+    if not has_ended:
+        logging.warning("Requests ran on after --drain_seconds, or a version was being loaded; they are given up.")
+        logging.flush()
+        sys.stdout.flush()
+        os._exit(0)  # a thread that computes cannot be ended otherwise
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=server_flags.parse_flags)

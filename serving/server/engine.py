@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the tokenizers' ops; without it an export with text does not load
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 from serving.server.status import Code, StatusError
@@ -22,7 +22,9 @@ class Engine:
       StatusError: the folder holds no SavedModel, or one that is incomplete or damaged.
     """
 
-    def __init__(self, directory: Path, tags: Sequence[str] = ("serve",)) -> None:
+    def __init__(
+        self, directory: Path, tags: Sequence[str] = ("serve",), session: config_pb2.ConfigProto | None = None
+    ) -> None:
         if not any((directory / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise StatusError(
                 Code.NOT_FOUND,
@@ -30,7 +32,7 @@ class Engine:
                 "the directory exists and that you have the right permissions for accessing it.",
             )
         self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph)
+        self._session = tf.compat.v1.Session(graph=self._graph, config=session)
         try:
             with self._graph.as_default():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))

@@ -6,11 +6,12 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 from absl import logging
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from kerasllm.errors import ServingError
 from serving.server.core import ServerCore
 from serving.server.status import Code, StatusError
+from serving.server.transport import Transport
 
 MAX_MESSAGE_BYTES = 1024  # of an error, as in the stock server
 Response = TypeVar("Response")
@@ -39,8 +40,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return _answer(context, lambda: self._core.metadata(request))
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Refused: call Classify and Regress one by one."""
-        _refuse(context, "MultiInference is not offered by this server; call Classify and Regress one by one.")
+        """Examples in, the results of several heads out."""
+        return _answer(context, lambda: self._core.multi_inference(request, context.time_remaining()))
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -54,32 +55,25 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return _answer(context, lambda: self._core.status(request))
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Refused: start the server again with the new configuration."""
-        _refuse(context, "HandleReloadConfigRequest is not offered by this server; start it anew with the new file.")
+        """Other models in place of those that are served."""
+        return _answer(context, lambda: self._core.reload(request, context.is_active))
 
 
-def start_server(core: ServerCore, host: str, port: int, max_threads: int) -> tuple[grpc.Server, int]:
+def start_server(
+    core: ServerCore, host: str, port: int, max_threads: int, transport: Transport | None = None
+) -> tuple[grpc.Server, int]:
     """Opens the port (0: a free one) and returns the running server and the port's number.
 
     Raises:
       ServingError: the port is taken, or the host is not this machine's.
     """
-    options = [
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # otherwise two servers would share a busy port in silence
-    ]
-    server = grpc.server(futures.ThreadPoolExecutor(max_threads), options=options)
+    transport = transport or Transport()
+    server = grpc.server(futures.ThreadPoolExecutor(max_threads), options=transport.options())
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
-    try:
-        bound = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise ServingError(
-            f"Cannot listen at {host}:{port}: the port is in use or may not be opened. Choose another --port."
-        )
+    if transport.health is not None:
+        health_pb2_grpc.add_HealthServicer_to_server(transport.health, server)
+    bound = transport.open(server, host, port)
     server.start()
     return server, bound
 
@@ -92,10 +86,6 @@ def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Resp
     except Exception:
         logging.exception("A request failed for a reason that the server does not know.")
         _abort(context, StatusError(Code.INTERNAL, "The server failed on this request; its log says why."))
-
-
-def _refuse(context: grpc.ServicerContext, message: str) -> NoReturn:
-    _abort(context, StatusError(Code.UNIMPLEMENTED, message))
 
 
 def _abort(context: grpc.ServicerContext, error: StatusError) -> NoReturn:

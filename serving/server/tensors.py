@@ -53,8 +53,8 @@ def decode(proto: tensor_pb2.TensorProto) -> np.ndarray:
     return np.frombuffer(proto.tensor_content, kind).reshape(shape)
 
 
-def encode(value: Any, proto: tensor_pb2.TensorProto) -> None:
-    """Writes an array in typed fields, all elements, as the stock server answers; never as `tensor_content`."""
+def encode(value: Any, proto: tensor_pb2.TensorProto, is_content: bool = False) -> None:
+    """Writes an array in typed fields, all elements, as the stock server answers; as `tensor_content` when asked to."""
     array = np.asarray(value, np.object_) if isinstance(value, bytes) else np.asarray(value)
     proto.dtype = _DATA_TYPES[array.dtype]
     proto.tensor_shape.SetInParent()
@@ -62,6 +62,9 @@ def encode(value: Any, proto: tensor_pb2.TensorProto) -> None:
         proto.tensor_shape.dim.add(size=size)
     kind, field, stored = _TYPES[proto.dtype]
     flat = np.ascontiguousarray(array).reshape(-1)
+    if is_content:
+        proto.tensor_content = _to_string_list(flat) if kind is np.object_ else flat.tobytes()
+        return
     getattr(proto, field).extend((flat if stored is None else flat.view(stored)).tolist())
 
 
@@ -85,8 +88,20 @@ def _fill(values: np.ndarray, count: int, kind: Any) -> np.ndarray:
     return np.concatenate([values, np.full(count - len(values), missing, kind)])
 
 
-def _from_string_list(content: bytes, count: int) -> np.ndarray:
+def _to_string_list(strings: np.ndarray) -> bytes:
     """Strings as TensorFlow packs them: all lengths as varints, then all bytes."""
+    packed = bytearray()
+    for string in strings:
+        size = len(string)
+        while size > 0x7F:
+            packed.append(0x80 | size & 0x7F)
+            size >>= 7
+        packed.append(size)
+    return bytes(packed) + b"".join(strings)
+
+
+def _from_string_list(content: bytes, count: int) -> np.ndarray:
+    """The reverse."""
     position, sizes = 0, []
     for _ in range(count):
         size = shift = 0

@@ -1,94 +1,78 @@
-"""Which versions of which models are served? Watches folders, loads, switches and unloads without a lost request."""
+"""Which versions of which models are served? Loads, switches and unloads as folders and configurations change."""
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
 from absl import logging
 
 from kerasllm.errors import ServingError
+from serving.server.attempts import Attempts, LoadPolicy
 from serving.server.engine import Engine
+from serving.server.folders import numbered_folders
+from serving.server.labels import Labels
+from serving.server.states import ModelConfig, State, Version
 from serving.server.status import Code, StatusError
 
-MAX_LOADS = 6  # of an unchanged folder: one and five retries, as the stock server
-RETRY_SECONDS = 60.0
+__all__ = ["LoadPolicy", "ModelConfig", "Models", "State", "Version"]
 
-
-class State(IntEnum):
-    """ModelVersionStatus.State of the protocol."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model's name, the folder of its versions, and which of them are wanted.
-
-    `latest` counts the newest versions to serve; None means all; `specific` overrides it with chosen numbers.
-    """
-
-    name: str
-    base_path: Path
-    latest: int | None = 1
-    specific: tuple[int, ...] = ()
-
-
-@dataclass
-class Version:
-    """One version that has been seen; it stays listed for the life of the process, as in the stock server."""
-
-    number: int
-    state: State = State.START
-    error: StatusError | None = None
-    engine: Engine | None = None
-    users: int = 0  # requests running on the engine
-    loads: int = 0
-    loaded_at: float = 0.0
-    content: object = None  # the folder's files when loading last failed
+_LONGEST_NAP_S = 1.0  # of the thread that looks, so that it learns what others have put on its list
+_SHORTEST_NAP_S = 0.02
 
 
 @dataclass
 class _Model:
     config: ModelConfig
     versions: dict[int, Version] = field(default_factory=dict)
+    folders: dict[int, Path] | None = None  # None: not looked at yet, or one cannot look
     complaint: str = ""
+    is_removed: bool = False  # from the configuration; its versions stay listed
 
     def available(self) -> list[int]:
         return [number for number, version in self.versions.items() if version.state == State.AVAILABLE]
 
+    def has_given_up(self) -> bool:
+        versions = self.versions.values()
+        return any(version.error for version in versions) and not any(version.is_pending for version in versions)
+
 
 class Models:
-    """All served models. Requests borrow an engine; one thread at a time polls the folders, until `stopped` is set."""
+    """All served models. Requests borrow an engine; one thread at a time loads and unloads, until `stopped` is set."""
 
     def __init__(
         self,
         configs: Sequence[ModelConfig],
         stopped: threading.Event | None = None,
         load: Callable[[Path], Engine] = Engine,
+        policy: LoadPolicy | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self._models = {config.name: _Model(config) for config in configs}
-        self._load = load
-        self._lock = threading.Lock()
+        self._labels = labels or Labels()
+        self._lock = threading.Lock()  # around the states of versions
+        self._attempts = Attempts(load, policy or LoadPolicy(), self._lock)
+        self._looking = threading.Lock()  # one thread loads and unloads
+        self._configuring = threading.Lock()  # one change of configuration after another
         self._stopped = stopped or threading.Event()
+        self._poll_seconds = 0.0
         self._thread: threading.Thread | None = None
 
+    @property
+    def load_attempts(self) -> int:
+        """How often a version has been loaded so far, with success or without."""
+        return self._attempts.count
+
     @contextmanager
-    def use(self, name: str, number: int | None = None) -> Iterator[tuple[int, Engine]]:
+    def use(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[tuple[int, Engine]]:
         """Lends the engine of a version, the newest available one by default; it is not closed meanwhile.
 
         Raises:
-          StatusError: NOT_FOUND with the stock server's text.
+          StatusError: NOT_FOUND, or INVALID_ARGUMENT for a label, with the stock server's text.
         """
-        version = self._borrow(name, number)
+        version = self._borrow(name, number if label is None else self._labels.number(name, label))
         assert version.engine is not None, "an available version has an engine"
         try:
             yield version.number, version.engine
@@ -101,77 +85,174 @@ class Models:
             model = self._models.get(name)
             return sorted(model.versions.values(), key=lambda version: -version.number) if model else []
 
+    def is_busy(self) -> bool:
+        """Whether a request is running on any version, or one is being loaded."""
+        if self._looking.locked():
+            return True
+        with self._lock:
+            return any(version.users for model in self._models.values() for version in model.versions.values())
+
+    def names(self) -> list[str]:
+        """The names of the configured models, sorted."""
+        with self._lock:
+            return sorted(name for name, model in self._models.items() if not model.is_removed)
+
     def start(self, poll_seconds: float) -> None:
         """Returns once every model has a version available, then polls in a thread (0: never again).
 
         Raises:
           ServingError: a model's versions all fail to load, or there are none and polling is off.
+          StatusError: a label names a version that is not there yet, and that is not allowed.
         """
-        while not self._stopped.is_set():
-            self.poll()
-            waiting = [model for model in self._models.values() if not model.available()]
-            failed = [model for model in waiting if model.versions]
-            if failed:
-                raise ServingError(_unavailable(failed))
-            if not waiting:
-                break
-            if not poll_seconds:
-                raise ServingError(f"{waiting[0].complaint} Export a model there, or turn polling on.")
-            self._stopped.wait(poll_seconds)
-        if poll_seconds and not self._stopped.is_set():
-            self._thread = threading.Thread(
-                target=self._keep_polling, args=(poll_seconds,), name="versions", daemon=True
-            )
+        self._poll_seconds = poll_seconds
+        labels = {name: model.config.labels for name, model in self._models.items()}
+        self._labels.check(labels, lambda _: ())
+        self._labels.assign(labels)
+        failed = self._wait_for(self.names())
+        if failed:
+            raise ServingError(_unavailable(failed, "servable(s)"))
+        if not self._stopped.is_set():
+            self._thread = threading.Thread(target=self._keep_polling, name="versions", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """Ends polling and unloads every version once its requests have ended."""
+    def reload(self, configs: Sequence[ModelConfig], is_awaited: Callable[[], bool] = lambda: True) -> None:
+        """Takes over a configuration in place of the old one, and returns once each new model has a version available.
+
+        Args:
+          configs: all models; those that are not named are unloaded.
+          is_awaited: asked now and then; when it says no, the new models load on without anyone waiting for them.
+
+        Raises:
+          StatusError: FAILED_PRECONDITION, a label names a version that cannot answer: nothing is changed. UNKNOWN, a
+            new model's versions all fail to load: the new configuration holds. UNAVAILABLE, the server is ending.
+        """
+        with self._configuring:
+            labels = {config.name: config.labels for config in configs}
+            self._labels.check(labels, self._available)
+            new = [config.name for config in configs if config.name not in self.names()]
+            with self._looking:
+                self._configure(configs)
+            self._labels.assign(labels)
+            self.poll()
+            try:
+                failed = self._wait_for(new, is_awaited)
+            except ServingError as error:
+                raise StatusError(Code.UNKNOWN, str(error)) from error
+        if failed:
+            raise StatusError(Code.UNKNOWN, _unavailable(failed, "model(s)"))
+        if self._stopped.is_set():
+            raise StatusError(Code.UNAVAILABLE, "The server is ending; it does not wait for new models any more.")
+
+    def close(self, patience_seconds: float = -1) -> None:
+        """Ends polling and unloads every version once its requests have ended.
+
+        Args:
+          patience_seconds: how long to wait for a version that is being loaded; then nothing is unloaded. Less than 0:
+            as long as it takes.
+        """
         self._stopped.set()
+        if not self._looking.acquire(timeout=patience_seconds):
+            return
+        try:
+            for model in self._models.values():
+                for number in model.available():
+                    self._retire(model.versions[number])
+        finally:
+            self._looking.release()
         if self._thread is not None:
             self._thread.join()
-        for model in self._models.values():
-            for number in model.available():
-                self._retire(model.versions[number])
 
-    def poll(self) -> None:
-        """Looks at the folders once: loads what is new, then unloads what is not wanted any more."""
-        for model in self._models.values():
-            folders = self._folders(model)
-            if folders is None:
-                continue
-            serving = self._load_wanted(model, folders)
-            if serving or not folders:  # the old version stays until another one can take over
-                for number in model.available():
-                    if number not in serving:
-                        self._retire(model.versions[number])
+    def poll(self, is_looking: bool = True) -> None:
+        """Loads what is new and what is to be tried again, then unloads what is not wanted any more.
 
-    def _keep_polling(self, seconds: float) -> None:
-        while not self._stopped.wait(seconds):
+        Args:
+          is_looking: whether the base paths are looked at again, or only the versions that are known.
+        """
+        with self._looking:
+            for model in list(self._models.values()):
+                if self._stopped.is_set():
+                    return
+                if is_looking or model.folders is None:
+                    self._look(model)
+                if model.folders is None:
+                    continue
+                serving = self._load_wanted(model, model.folders)
+                if serving or not model.folders:  # the old version stays until another one can take over
+                    for number in model.available():
+                        if number not in serving:
+                            self._retire(model.versions[number])
+
+    def _available(self, name: str) -> list[int]:
+        with self._lock:
+            return self._models[name].available() if name in self._models else []
+
+    def _configure(self, configs: Sequence[ModelConfig]) -> None:
+        with self._lock:
+            models = dict(self._models)
+            for config in configs:
+                models.setdefault(config.name, _Model(config)).config = config
+            for name, model in models.items():
+                model.is_removed = name not in [config.name for config in configs]
+            self._models = models
+
+    def _wait_for(self, names: Sequence[str], is_awaited: Callable[[], bool] = lambda: True) -> list[_Model]:
+        """Returns when each model has a version available, or those that have not and will not."""
+        is_looking = True
+        while not self._stopped.is_set() and is_awaited():
+            self.poll(is_looking)
+            waiting = [model for model in (self._models[name] for name in names) if not model.available()]
+            failed = [model for model in waiting if model.has_given_up()]
+            if failed or not waiting:
+                return failed
+            hopeless = [model for model in waiting if not model.folders]
+            if hopeless and not self._poll_seconds:
+                raise ServingError(f"{hopeless[0].complaint} Export a model there, or turn polling on.")
+            is_looking = bool(self._poll_seconds)
+            self._stopped.wait(self._nap(time.monotonic() + (self._poll_seconds or _LONGEST_NAP_S)))
+        return []
+
+    def _keep_polling(self) -> None:
+        next_look = self._next_look()
+        while not self._stopped.wait(self._nap(next_look)):
+            is_looking = time.monotonic() >= next_look
+            if is_looking:
+                next_look = self._next_look()
             try:
-                self.poll()
+                self.poll(is_looking)
             except Exception:
                 logging.exception("Looking for new versions failed; the served ones stay, and it is tried again.")
 
-    def _folders(self, model: _Model) -> dict[int, Path] | None:
-        """The numbered folders, by number (of two spellings the later in sort order); None where one cannot look."""
+    def _next_look(self) -> float:
+        return time.monotonic() + (self._poll_seconds or float("inf"))
+
+    def _nap(self, next_look: float) -> float:
+        """Seconds until there is something to do: a look at the folders, another attempt, files at rest."""
+        with self._lock:
+            pending = [
+                version.due_at
+                for model in self._models.values()
+                for version in model.versions.values()
+                if version.is_pending
+            ]
+        return min(max(min([next_look, *pending]) - time.monotonic(), _SHORTEST_NAP_S), _LONGEST_NAP_S)
+
+    def _look(self, model: _Model) -> None:
         base = model.config.base_path
+        if model.is_removed:
+            model.folders = {}
+            return
         try:
-            names = sorted(path.name for path in base.iterdir() if re.fullmatch(r"\d{1,18}", path.name))
+            model.folders = numbered_folders(base)
         except OSError as error:
-            self._complain(model, f"Could not find base path {base} for servable {model.config.name} ({error}).")
-            return None
-        if not names:
-            self._complain(
+            model.folders = None
+            _complain(model, f"Could not find base path {base} for servable {model.config.name} ({error}).")
+            return
+        if not model.folders:
+            _complain(
                 model,
                 f"No versions of servable {model.config.name} found under base path {base}. Did you forget to name "
                 "your leaf directory as a number (eg. '/1/')?",
             )
-        return {int(name): base / name for name in names}
-
-    def _complain(self, model: _Model, complaint: str) -> None:
-        if complaint != model.complaint:
-            logging.warning(complaint)
-            model.complaint = complaint
 
     def _load_wanted(self, model: _Model, folders: dict[int, Path]) -> set[int]:
         """Loads wanted versions; a version that does not load gives its place to the next older one."""
@@ -179,40 +260,23 @@ class Models:
         wanted = sorted(specific or folders, reverse=True)
         places = len(wanted) if specific or model.config.latest is None else model.config.latest
         serving: set[int] = set()
+        tried: set[int] = set()
         for number in wanted:
             if len(serving) == places:
                 break
-            if number in folders and self._is_loaded(model, number, folders[number]):
-                serving.add(number)
+            if number in folders:
+                tried.add(number)
+                if self._is_loaded(model, number, folders[number]):
+                    serving.add(number)
+        for number, version in model.versions.items():
+            if version.is_pending and number not in tried:  # removed, or overtaken by a newer one
+                version.state, version.contents = State.END, None
         return serving
 
     def _is_loaded(self, model: _Model, number: int, folder: Path) -> bool:
         with self._lock:
             version = model.versions.setdefault(number, Version(number))
-        if version.state == State.AVAILABLE:
-            return True
-        if version.state == State.UNLOADING:
-            return False
-        content = _content(folder)
-        if version.error and version.content == content:
-            if version.loads >= MAX_LOADS or time.monotonic() < version.loaded_at + RETRY_SECONDS:
-                return False
-        else:
-            version.loads = 0
-        return self._try_load(model, version, folder, content)
-
-    def _try_load(self, model: _Model, version: Version, folder: Path, content: object) -> bool:
-        version.state, version.loads, version.content = State.LOADING, version.loads + 1, content
-        try:
-            engine = self._load(folder)
-        except StatusError as error:
-            version.state, version.error, version.loaded_at = State.END, error, time.monotonic()
-            logging.error("Loading {name: %s version: %d} failed: %s", model.config.name, version.number, error)
-            return False
-        with self._lock:
-            version.engine, version.error, version.state = engine, None, State.AVAILABLE
-        logging.info("Successfully loaded servable version {name: %s version: %d}", model.config.name, version.number)
-        return True
+        return self._attempts.is_loaded(model.config.name, version, folder)
 
     def _borrow(self, name: str, number: int | None) -> Version:
         with self._lock:
@@ -244,22 +308,20 @@ class Models:
 def _close(version: Version) -> None:
     assert version.engine is not None, "only a loaded version is closed"
     version.engine.close()
-    version.engine, version.state = None, State.END
+    version.engine, version.contents, version.state = None, None, State.END
 
 
-def _content(folder: Path) -> object:
-    """Names, sizes and times of a folder's files: another value means that it is worth another try."""
-    try:
-        files = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
-    except OSError:
-        return None
-    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files]
+def _complain(model: _Model, complaint: str) -> None:
+    if complaint != model.complaint:
+        logging.warning(complaint)
+        model.complaint = complaint
 
 
-def _unavailable(models: Sequence[_Model]) -> str:
+def _unavailable(models: Sequence[_Model], things: str) -> str:
     failures = [
         f"{{{{name: {model.config.name} version: {version.number}}} due to error: {version.error}}}, "
         for model in models
         for version in model.versions.values()
+        if version.error
     ]
-    return f"{len(failures)} servable(s) did not become available: {{{''.join(failures)}}}"
+    return f"{len(failures)} {things} did not become available: {{{''.join(failures)}}}"

@@ -109,6 +109,7 @@ def own(tmp_path_factory):
     _write_half_plus_two(base / "half" / "00000123")
     _write_echo(base / "echo" / "1")
     service = Service([("m", base / "half"), ("echo", base / "echo")])
+    service.base = base
     yield service
     service.close()
 
@@ -518,16 +519,204 @@ def test_status_of_what_is_not_there_is_not_found(service):  # [26]
     assert _refused(call, empty) == ("INVALID_ARGUMENT", "Missing ModelSpec")
 
 
+def test_status_of_a_failed_load_has_its_error_once_it_is_given_up(own, tmp_path):  # [26]
+    from serving.server.core import ServerCore
+    from serving.server.versions import LoadPolicy, ModelConfig, Models
+
+    (tmp_path / "1").symlink_to(own.base / "half" / "00000123")
+    (tmp_path / "2").mkdir()
+    for max_retries, state, code in ((5, 20, 0), (0, 50, 5)):  # LOADING while attempts are left, then END
+        policy = LoadPolicy(max_retries=max_retries, rest_seconds=0)
+        models = Models([ModelConfig("m", tmp_path, latest=2)], policy=policy)
+        models.poll()
+        found = ServerCore(models).status(_status()).model_version_status
+        assert [(f.version, f.state, f.status.error_code) for f in found] == [(2, state, code), (1, 30, 0)]
+        assert found[0].status.error_message.startswith("Could not find SavedModel .pb") == bool(code)
+        models.close()
+
+
+# MultiInference
+
+
+CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
+def _inference(*tasks, values=(2.0,)):
+    """A request of (model, signature, method) tasks."""
+    from tensorflow_serving.apis import inference_pb2
+
+    request = inference_pb2.MultiInferenceRequest()
+    for model, signature, method in tasks:
+        task = request.tasks.add(method_name=method)
+        task.model_spec.name, task.model_spec.signature_name = model, signature
+    request.input.example_list.examples.extend(_example(value) for value in values)
+    return request
+
+
+def test_multi_inference_answers_each_head_in_the_order_of_the_tasks(service):  # [21]
+    tasks = [("m", "regress_x_to_y", REGRESS), ("m", "classify_x_to_y", CLASSIFY)]
+    results = service.prediction.MultiInference(_inference(*tasks, values=(2.0, 20.0))).results
+    assert [r.value for r in results[0].regression_result.regressions] == [3.0, 12.0]
+    assert [[c.score for c in row.classes] for row in results[1].classification_result.classifications] == [[3], [12]]
+    specs = [(r.model_spec.name, r.model_spec.version.value, r.model_spec.signature_name) for r in results]
+    assert specs == [("m", VERSION, "regress_x_to_y"), ("m", VERSION, "classify_x_to_y")]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "text"),
+    [
+        ([], "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        ([("x", "s", CLASSIFY)], "NOT_FOUND", "Servable not found for request: Latest(x)"),
+        (
+            [("m", "classify_x_to_y", CLASSIFY), ("", "regress_x_to_y", REGRESS)],
+            "INVALID_ARGUMENT",
+            "Found ModelSpec with an empty model name.",
+        ),
+        (
+            [("m", "classify_x_to_y", CLASSIFY), ("echo", "regress_x_to_y", REGRESS)],
+            "INVALID_ARGUMENT",
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+        ),
+        (
+            [("m", "classify_x_to_y", CLASSIFY)] * 2,
+            "INVALID_ARGUMENT",
+            "Duplicate evaluation of signature: classify_x_to_y",
+        ),
+        ([("m", "s", CLASSIFY)], "INVALID_ARGUMENT", "Requested signature not found in model graph: s"),
+        (
+            [("m", "classify_x_to_y", "tensorflow/serving/predict")],
+            "UNIMPLEMENTED",
+            "Unsupported signature method_name: tensorflow/serving/predict",
+        ),
+    ],
+)
+def test_multi_inference_refuses_tasks_that_do_not_go_together(service, tasks, code, text):  # [24]
+    assert _refused(service.prediction.MultiInference, _inference(*tasks)) == (code, text)
+
+
+def test_multi_inference_refuses_no_examples(service):  # [23]
+    request = _inference(("m", "classify_x_to_y", CLASSIFY), values=())
+    assert _refused(service.prediction.MultiInference, request) == ("INVALID_ARGUMENT", "Input is empty.")
+
+
+# HandleReloadConfigRequest and version labels
+
+
+def _reload(*models, metric_names=()):
+    """A request for (name, folder, labels) models, all of their versions."""
+    from tensorflow_serving.apis import model_management_pb2
+
+    request = model_management_pb2.ReloadConfigRequest(metric_names=metric_names)
+    request.config.model_config_list.SetInParent()
+    for name, path, labels in models:
+        config = request.config.model_config_list.config.add(name=name, base_path=str(path))
+        config.model_platform = "tensorflow"
+        config.model_version_policy.all.SetInParent()
+        config.version_labels.update(labels)
+    return request
+
+
+@pytest.fixture
+def reloaded(tmp_path, own):
+    """A server of its own with one model; `own` for its models' folders."""
+    (tmp_path / "m").mkdir()
+    half = own.base / "half" / "00000123"
+    for number in ("1", "2"):
+        (tmp_path / "m" / number).symlink_to(half)
+    service = Service([("m", tmp_path / "m")])
+    yield service, tmp_path
+    service.close()
+
+
+def test_a_reload_replaces_the_models(reloaded):  # [27]
+    service, base = reloaded
+    other = base / "other"
+    (base / "m").rename(other)
+    wanted = "/tensorflow/cc/saved_model/load_attempt_count"
+    request = _reload(("n", other, {}), metric_names=[wanted, "/unknown"])
+    response = service.model.HandleReloadConfigRequest(request)
+    assert response.HasField("status")
+    assert response.status.error_code == 0
+    assert [(m.name, m.int64_value_increase) for m in response.metric] == [(wanted, 2), ("/unknown", 0)]
+    assert list(service.prediction.Predict(_request("n", x=[2.0])).outputs["y"].float_val) == [3.0]
+    assert _refused(service.prediction.Predict, _request(x=[2.0]))[0] == "NOT_FOUND"
+    assert [v.state for v in service.model.GetModelStatus(_status("m")).model_version_status] == [50]
+    service.model.HandleReloadConfigRequest(_reload())
+    assert _refused(service.prediction.Predict, _request("n", x=[2.0]))[0] == "NOT_FOUND"
+
+
+def test_labels_come_with_a_reload(reloaded):  # [6] [27]
+    service, base = reloaded
+    service.model.HandleReloadConfigRequest(_reload(("m", base / "m", {})))
+    while [v.state for v in service.models.versions("m")] != [30, 30]:
+        service.models.poll()
+    service.model.HandleReloadConfigRequest(_reload(("m", base / "m", {"stable": 1, "canary": 2})))
+    for label, version in (("stable", 1), ("canary", 2)):
+        request = _request(x=[2.0])
+        request.model_spec.version_label = label
+        spec = service.prediction.Predict(request).model_spec
+        assert (spec.version.value, spec.HasField("version_label")) == (version, False)
+    refused = _refused(service.model.HandleReloadConfigRequest, _reload(("m", base / "m", {"stable": 3})))
+    text = "Request to assign label to version 3 of model m, which is not currently available for inference"
+    assert refused == ("FAILED_PRECONDITION", text)
+
+
+def test_a_reload_refuses_what_the_stock_server_refuses(own):  # [27]
+    from tensorflow_serving.apis import model_management_pb2
+
+    call = own.model.HandleReloadConfigRequest
+    unset = "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+    unset += "Only ModelConfigList is currently supported"
+    assert _refused(call, model_management_pb2.ReloadConfigRequest()) == ("INVALID_ARGUMENT", unset)
+    listed = "Illegal to list model a multiple times in config list"
+    assert _refused(call, _reload(("a", "/a", {}), ("a", "/a", {}))) == ("INVALID_ARGUMENT", listed)
+    relative = "Expected model a to have an absolute path or URI; got base_path()=a"
+    assert _refused(call, _reload(("a", "a", {}))) == ("INVALID_ARGUMENT", relative)
+    request = _reload(("m", "/m", {}))
+    request.config.model_config_list.config[0].model_platform = "jax"
+    changed = "Illegal to change a model's platform. For model m platform was tensorflow and new platform requested "
+    assert _refused(call, request) == ("INVALID_ARGUMENT", f"{changed}is jax")
+    request.config.model_config_list.config[0].model_platform = ""
+    assert _refused(call, request)[1].startswith("Illegal setting neither ModelServerConfig::model_type (deprecated)")
+    logged = _reload(("m", "/m", {}))
+    logged.config.model_config_list.config[0].logging_config.SetInParent()
+    assert _refused(call, logged) == ("INVALID_ARGUMENT", "No request-logger-creator provided.")
+    assert list(own.prediction.Predict(_request(x=[2.0])).outputs["y"].float_val) == [3.0]
+
+
+def test_answers_can_be_packed_as_tensor_content(own):
+    import tensorflow as tf
+
+    from serving.server.core import ServerCore
+
+    core = ServerCore(own.models, is_tensor_content=True)
+    for kind in ECHOED:
+        values = np.array(
+            [b"\xff" * 300, b"", b"abc"] if kind == "string" else [1, 0, 1], tf.as_dtype(kind).as_numpy_dtype
+        )
+        output = core.predict(_request("echo", f"echo_{kind}", x=values), None).outputs["y"]
+        assert output.tensor_content
+        np.testing.assert_array_equal(tf.io.parse_tensor(output.SerializeToString(), kind).numpy(), values)
+
+
+def test_method_names_are_checked_when_asked_to(own):
+    from serving.server.core import ServerCore
+    from serving.server.status import StatusError
+
+    core = ServerCore(own.models, is_method_checked=True)
+    core.predict(_request(x=[2.0]), None)
+    with pytest.raises(StatusError, match="method_name to be tensorflow/serving/classify. Was: tensorflow/serving/pre"):
+        core.classify(_classification(), None)
+    with pytest.raises(StatusError, match="method_name to be tensorflow/serving/regress. Was: tensorflow/serving/pre"):
+        core.regress(_regression(), None)
+
+
 # What is not offered
 
 
-def test_calls_that_are_not_offered_are_unimplemented(own):  # [28]
-    from tensorflow_serving.apis import inference_pb2, model_management_pb2, session_service_pb2
+def test_session_run_is_unimplemented(own):  # [28]
+    from tensorflow_serving.apis import session_service_pb2
 
-    code, text = _refused(own.prediction.MultiInference, inference_pb2.MultiInferenceRequest())
-    assert (code, "not offered" in text) == ("UNIMPLEMENTED", True)
-    code, text = _refused(own.model.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest())
-    assert (code, "not offered" in text) == ("UNIMPLEMENTED", True)
     session_run = own.channel.unary_unary(
         "/tensorflow.serving.SessionService/SessionRun",
         request_serializer=session_service_pb2.SessionRunRequest.SerializeToString,

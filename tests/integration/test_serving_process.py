@@ -6,10 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _write_model(directory, factor):
-    """Y = factor x, and a slow signature."""
+    """Y = factor x, a slow signature, and one that never ends."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -31,10 +33,14 @@ def _write_model(directory, factor):
         matrix = tf.while_loop(lambda i, m: i < 4000, lambda i, m: (i + 1, tf.tanh(m @ m)), [0, matrix])[1]
         return {"y": x + 0 * matrix[0, 0]}
 
+    def endless(x):
+        return {"y": tf.while_loop(lambda y: y[0] < np.inf, lambda y: [tf.tanh(y)], [x])[0]}
+
     spec = tf.TensorSpec([None], tf.float32)
     signatures = {
         "serving_default": tf.function(lambda x: {"y": x * module.factor}).get_concrete_function(x=spec),
         "slow": tf.function(slow).get_concrete_function(x=spec),
+        "endless": tf.function(endless).get_concrete_function(x=spec),
     }
     unfinished = directory.with_name(f"unfinished-{directory.name}")
     tf.saved_model.save(module, str(unfinished), signatures)
@@ -131,6 +137,68 @@ def _asks_while_it_ends(process, address):
 
 
 @pytest.mark.slow
+def test_a_server_follows_its_file_and_gives_up_on_what_does_not_end(versions, tmp_path):  # [29] [35] [38] [50]
+    """Labels at the start, a UNIX socket, health, another model by the file; then SIGTERM amid an endless request."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    text = f'config {{ name: "m" base_path: "{versions}" model_platform: "tensorflow" %s }}'
+    labelled, config, folder = (
+        text % 'version_labels { key: "stable" value: 2 }',
+        tmp_path / "models",
+        tempfile.mkdtemp(),
+    )
+    config.write_text(f"model_config_list {{ {labelled} }}")
+    process = _start(
+        "--port=0",
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=0.1",
+        "--allow_version_labels_for_unavailable_models",
+        "--enable_grpc_healthcheck_service=true",
+        f"--grpc_socket_path={folder}/socket",
+        "--drain_seconds=0.5",
+    )
+    try:
+        address = _address(process)
+        with PredictClient(f"unix:{folder}/socket", "m") as client:
+            assert client.predict({"x": np.float32([1])})["y"] == [2.0]
+        other = text.replace('"m"', '"other"') % ""
+        config.with_suffix(".new").write_text(f"model_config_list {{ {labelled} {other} }}")
+        config.with_suffix(".new").rename(config)
+        with PredictClient(address, "other") as client:
+            _until(lambda: client.predict({"x": np.float32([1])})["y"] == [2.0])
+        with grpc.insecure_channel(address) as channel:
+            watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+            thread = threading.Thread(target=_ask_without_end, args=(address,))
+            thread.start()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        thread.join()
+        assert process.wait(30) == 0
+        assert "Requests ran on after --drain_seconds" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(folder)
+
+
+def _until(is_so):
+    for _ in range(200):
+        try:
+            if is_so():
+                return
+        except ModelNotFound:
+            time.sleep(0.1)
+    raise AssertionError("it has not come to pass in 20 s")
+
+
+def _ask_without_end(address):
+    with PredictClient(address, "m", deadline_s=120) as client, pytest.raises(ServerUnavailable):
+        client.predict({"x": np.float32([1])}, "endless")
+
+
+@pytest.mark.slow
 def test_a_busy_port_ends_the_server_with_one_clear_line(versions):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -149,10 +217,17 @@ def test_a_busy_port_ends_the_server_with_one_clear_line(versions):
     [
         ([], "model_base_path and server_options.model_config_file are empty!"),
         (["--model_config_file=nowhere.config"], "nowhere.config: cannot read the model configuration"),
+        (["--model_config_file={folder}/bad.config"], "Error: INVALID_ARGUMENT: Invalid protobuf file: '"),
+        (
+            ["--model_base_path={folder}", "--max_num_load_retries=1", "--load_retry_interval_micros=1000"],
+            "1 servable(s) did not become available: {{{name: default version: 1} due to error: NOT_FOUND: Could not",
+        ),
     ],
 )
-def test_a_server_without_a_model_does_not_start(flags, message):  # [37]
-    process = _start(*flags)
+def test_a_server_without_a_model_does_not_start(tmp_path, flags, message):  # [37]
+    (tmp_path / "bad.config").write_text("model_config_list: 3")
+    (tmp_path / "1").mkdir()
+    process = _start(*(flag.format(folder=tmp_path) for flag in flags))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 255
     assert message in errors

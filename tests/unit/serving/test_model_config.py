@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.model_config import read_model_configs
+from serving.server.model_config import model_configs, parse_model_server_config, read_model_configs
 from serving.server.status import StatusError
 from serving.server.versions import ModelConfig
 
@@ -43,6 +43,7 @@ def test_version_policies_are_read(tmp_path):
     ]
 
 
+GOOD_IN_JAX = 'config { name: "m" base_path: "/m" model_platform: "jax" }'
 GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
 
 
@@ -59,12 +60,25 @@ GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
         ('config { name: "m" base_path: "/m" }', "Illegal setting neither ModelServerConfig::model_type"),
         ('config { name: "m" base_path: "/m" model_platform: "jax" }', "Model m requests unsupported platform jax"),
         (f"config {{ {GOOD} logging_config {{}} }}", "No request-logger-creator provided."),
-        (f'config {{ {GOOD} version_labels {{ key: "stable" value: 1 }} }}', "no version_labels yet"),
     ],
 )
 def test_what_cannot_be_served_is_refused(tmp_path, models, message):
     with pytest.raises(StatusError, match=message):
         read_model_configs(_write(tmp_path, models))
+
+
+def test_version_labels_are_read(tmp_path):
+    path = _write(tmp_path, f'config {{ {GOOD} version_labels {{ key: "stable" value: 1 }} }}')
+    assert read_model_configs(path)[0].labels == {"stable": 1}
+
+
+def test_a_served_model_keeps_its_platform(tmp_path):
+    parsed = parse_model_server_config(_write(tmp_path, GOOD_IN_JAX))
+    with pytest.raises(StatusError) as caught:
+        model_configs(parsed, ["m"])
+    assert caught.value.message == (
+        "Illegal to change a model's platform. For model m platform was tensorflow and new platform requested is jax"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path):
