@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from kerasllm.errors import ServingError
 
 if TYPE_CHECKING:
+    from serving.server.batching import Batching
     from serving.server.versions import ModelConfig
 
 FLAGS = flags.FLAGS
@@ -27,6 +28,21 @@ flags.DEFINE_float(
     "file_system_poll_wait_seconds", 1.0, "Seconds between looks for new versions; 0: never again.", lower_bound=0
 )
 flags.DEFINE_integer("grpc_max_threads", 0, "Requests handled at a time; 0: four for each core.", lower_bound=0)
+flags.DEFINE_bool("enable_batching", False, "Join requests that come at the same time into one run.")
+flags.DEFINE_string("batching_parameters_file", "", "Text BatchingParameters: sizes, timeout, threads.")
+flags.DEFINE_bool(
+    "enable_per_model_batching_parameters",
+    False,
+    "Take sizes and timeout from batching_params.pbtxt in the version's folder, and only the threads from the file "
+    "above; a version without it is not batched.",
+)
+flags.DEFINE_float(
+    "max_queue_delay_ms",
+    0.0,
+    "With batching: refuse (RESOURCE_EXHAUSTED) what would wait longer for its run, as far as that can be foreseen; "
+    "0: never.",
+    lower_bound=0,
+)
 flags.DEFINE_float("shutdown_grace_seconds", 30.0, "Time that running requests get to end in.", lower_bound=0)
 
 
@@ -45,10 +61,13 @@ def serve() -> None:
     _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     from serving.server.core import ServerCore
+    from serving.server.engine import Engine
     from serving.server.services import start_server
     from serving.server.versions import Models
 
-    models = Models(_model_configs(), stop)
+    configs = _model_configs()
+    batching = _batching()
+    models = Models(configs, stop, load=batching.load if batching else Engine)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -57,6 +76,8 @@ def serve() -> None:
         stop.wait()
         server.stop(FLAGS.shutdown_grace_seconds).wait()
     models.close()
+    if batching:
+        batching.close()
 
 
 def _on_termination(act: Callable[[], None]) -> None:
@@ -73,6 +94,25 @@ def _model_configs() -> "list[ModelConfig]":
     if FLAGS.model_config_file:
         return read_model_configs(FLAGS.model_config_file)
     return [ModelConfig(FLAGS.model_name, Path(FLAGS.model_base_path).absolute())]
+
+
+def _batching() -> "Batching | None":
+    from serving.server.batching import Batching
+    from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
+    from serving.server.status import invalid
+
+    if not FLAGS.enable_batching:
+        if FLAGS.batching_parameters_file:
+            raise invalid(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+            )
+        return None
+    if FLAGS.batching_parameters_file:
+        parameters = read_batching_parameters(FLAGS.batching_parameters_file)
+    else:
+        parameters = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    max_delay_s = FLAGS.max_queue_delay_ms / 1000 or None
+    return Batching(parameters, FLAGS.enable_per_model_batching_parameters, max_delay_s)
 
 
 def main(argv: list[str]) -> None:

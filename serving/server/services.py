@@ -9,6 +9,7 @@ from absl import logging
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from kerasllm.errors import ServingError
+from serving.server.batching_cancellation import on_behalf_of
 from serving.server.core import ServerCore
 from serving.server.status import Code, StatusError
 
@@ -86,7 +87,8 @@ def start_server(core: ServerCore, host: str, port: int, max_threads: int) -> tu
 
 def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Response:
     try:
-        return call()
+        with on_behalf_of(context):
+            return call()
     except StatusError as error:
         _abort(context, error)
     except Exception:
