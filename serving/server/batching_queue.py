@@ -136,7 +136,7 @@ class BatchScheduler:
     def __init__(self, num_threads: int, name: str, max_delay_s: float | None = None) -> None:
         self._lock = threading.Lock()
         self._work_changed = threading.Condition(self._lock)
-        self._queue_ran = threading.Condition(self._lock)
+        self._queue_emptied = threading.Condition(self._lock)
         self._pending: deque[BatchQueue] = deque()  # the queues that hold batches; the first has the next turn
         self._num_threads = self._num_free = num_threads
         self._watched_until = math.inf  # a thread sleeps until then; it will see what is due
@@ -182,6 +182,7 @@ class BatchScheduler:
                 queue.batches.remove(batch)
                 if not queue.batches:
                     self._pending.remove(queue)
+                    self._queue_emptied.notify_all()
             return True
 
     def drain(self, queue: BatchQueue) -> None:
@@ -189,7 +190,7 @@ class BatchScheduler:
         with self._lock:
             queue.is_closed = True
             self._work_changed.notify_all()
-            self._queue_ran.wait_for(lambda: not queue.batches and not queue.num_running)
+            self._queue_emptied.wait_for(lambda: not queue.batches and not queue.num_running)
 
     def close(self) -> None:
         """Ends the threads once their batches have run; what is still queued never runs."""
@@ -273,7 +274,7 @@ class BatchScheduler:
         self._num_free += 1
         queue.num_running -= 1
         if queue.is_closed:
-            self._queue_ran.notify_all()
+            self._queue_emptied.notify_all()
 
     def _run(self, queue: BatchQueue, tasks: list[Task]) -> None:
         start = time.monotonic()

@@ -38,6 +38,8 @@ def join(names: Sequence[str], requests: Sequence[Sequence[np.ndarray]], size: i
     Raises:
       StatusError: the shapes differ beyond the first dimension and may not, or cannot, be padded.
     """
+    if len(requests) == 1 and len(requests[0][0]) == size:
+        return list(requests[0])
     joined = []
     for position, name in enumerate(names):
         arrays = [request[position] for request in requests]
@@ -54,7 +56,7 @@ def join(names: Sequence[str], requests: Sequence[Sequence[np.ndarray]], size: i
         if missing > 0:
             rows = [array[:1] for array in arrays if len(array)]
             arrays += rows[-1:] * missing
-        joined.append(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+        joined.append(np.concatenate(arrays))
     return joined
 
 

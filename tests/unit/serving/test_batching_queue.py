@@ -245,6 +245,18 @@ def test_draining_waits_for_what_runs(scheduler, runs):
     thread.join()
 
 
+def test_draining_does_not_wait_for_what_leaves(scheduler, runs):
+    busy, queue = _queue(runs), _queue(runs)
+    release, task = _occupied(scheduler, runs, busy), _task(1)
+    scheduler.submit(queue, task)
+    thread = threading.Thread(target=scheduler.drain, args=(queue,))
+    thread.start()
+    assert scheduler.withdraw(queue, task)
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    release()
+
+
 def test_work_that_would_wait_too_long_is_refused_if_the_server_is_told_so(runs):
     scheduler = BatchScheduler(1, "one", max_delay_s=0.015)
     queue = _queue(runs, max_batch_size=1, max_enqueued_batches=100)
