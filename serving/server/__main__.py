@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 
 from kerasllm.errors import ServingError
+from serving.server.status import invalid
 
 if TYPE_CHECKING:
     from serving.server.batching import Batching
@@ -57,6 +58,10 @@ def serve() -> None:
             "Both server_options.model_base_path and server_options.model_config_file are empty! "
             "Give --model_base_path or --model_config_file."
         )
+    if FLAGS.batching_parameters_file and not FLAGS.enable_batching:
+        raise invalid(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
     stop = threading.Event()
     _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -99,13 +104,8 @@ def _model_configs() -> "list[ModelConfig]":
 def _batching() -> "Batching | None":
     from serving.server.batching import Batching
     from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
-    from serving.server.status import invalid
 
     if not FLAGS.enable_batching:
-        if FLAGS.batching_parameters_file:
-            raise invalid(
-                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
-            )
         return None
     if FLAGS.batching_parameters_file:
         parameters = read_batching_parameters(FLAGS.batching_parameters_file)

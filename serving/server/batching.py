@@ -12,7 +12,8 @@ import numpy as np
 from serving.server import batching_tensors
 from serving.server.batching_cancellation import when_not_wanted
 from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
-from serving.server.batching_queue import QUEUED_TOO_LONG, BatchQueue, BatchScheduler, Task
+from serving.server.batching_queue import QUEUED_TOO_LONG, BatchQueue, Task
+from serving.server.batching_scheduler import BatchScheduler
 from serving.server.engine import Engine
 from serving.server.status import Code, StatusError
 

@@ -38,6 +38,8 @@ def join(names: Sequence[str], requests: Sequence[Sequence[np.ndarray]], size: i
     Raises:
       StatusError: the shapes differ beyond the first dimension and may not, or cannot, be padded.
     """
+    if pad and any(array.ndim > MAX_PADDED_RANK for request in requests for array in request):
+        raise invalid(f"Only tensors with rank from 1 to {MAX_PADDED_RANK} can be padded.")
     if len(requests) == 1 and len(requests[0][0]) == size:
         return list(requests[0])
     joined = []
@@ -88,8 +90,6 @@ def _padded(name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     ranks = {array.ndim for array in arrays}
     if len(ranks) > 1:
         raise invalid(f"Tensors with name '{name}' from different tasks have different ranks and cannot be padded.")
-    if max(ranks) > MAX_PADDED_RANK:
-        raise invalid(f"Only tensors with rank from 1 to {MAX_PADDED_RANK} can be padded.")
     longest = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     return [_padded_to(array, (len(array), *longest)) for array in arrays]
 

@@ -1,6 +1,7 @@
 """Does a server with batching answer as TensorFlow Serving does? [n]: number in the project's protocol checklist."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -162,6 +163,41 @@ def test_a_full_queue_refuses_and_a_cancelled_call_makes_room(pairs):  # [42]
 def test_rows_of_other_lengths_are_filled_up_with_their_own_first_element(padding):  # [43]
     answers = padding.predict_together([[4.0]], [[6.0, 8.0], [2.0, 2.0], [0.0, 2.0]])
     assert answers == [([4.0, 4.0], [4]), ([5.0, 6.0, 3.0, 3.0, 2.0, 3.0], [4, 4, 4])]
+
+
+def test_versions_are_switched_while_batches_run(models_folder, tmp_path):  # [31]
+    for number in (1, 2):
+        shutil.copytree(models_folder / "1", tmp_path / "unfinished" / str(number))
+    base = tmp_path / "m"
+    base.mkdir()
+    (tmp_path / "unfinished" / "1").rename(base / "1")
+    service = Service(base, max_batch_size=8, batch_timeout_micros=500, max_enqueued_batches=100)
+    answers, versions, stop = set(), set(), threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            call = service.prediction.Predict.future(_request([[2.0]]), timeout=WAIT_S)
+            answers.add(tuple(_answer(call)[0]))
+            if call.code() == grpc.StatusCode.OK:
+                versions.add(call.result().model_spec.version.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    (tmp_path / "unfinished" / "2").rename(base / "2")
+    pause = threading.Event()
+    while 1 not in versions:
+        pause.wait(0.01)
+    service.models.poll()
+    while 2 not in versions:
+        pause.wait(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    states = [version.state.name for version in service.models.versions("m")]
+    service.close()
+    assert answers == {(3.0,)}
+    assert states == ["AVAILABLE", "END"]
 
 
 def _run_server(*flags):

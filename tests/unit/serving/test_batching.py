@@ -3,6 +3,7 @@
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from serving.server.batching_parameters import BatchingParameters
 from serving.server.engine import Engine
 from serving.server.status import Code, StatusError
 
+WAIT_S = 60.0
 HOUR = 3_600_000_000  # microseconds: such a batch runs when it is full, and not before
 
 
@@ -22,21 +24,24 @@ def saved_model(tmp_path_factory):
     """Y = x / 2 + 2 with the number of rows that ran together, and functions whose results cannot be given back."""
     directory = tmp_path_factory.mktemp("batching") / "1"
     matrix = tf.TensorSpec([None, None], tf.float32)
+    gate = partial(tf.raw_ops.FIFOQueueV2, component_types=[tf.float32], shared_name="gate")
 
     def half_plus_two(x):
         return {"y": x / 2 + 2, "rows": tf.fill([tf.shape(x)[0]], tf.shape(x)[0])}
 
-    def slow(x):
-        square = tf.while_loop(
-            lambda i, m: i < 10**7, lambda i, m: (i + 1, tf.tanh(m @ m)), [0, tf.fill([99, 99], x[0])]
-        )
-        return {"y": x + square[1][0, 0]}
+    def gated(x):  # waits for a number from `open`
+        return {"y": x + tf.raw_ops.QueueDequeueV2(handle=gate(), component_types=[tf.float32])[0]}
+
+    def open_(x):
+        with tf.control_dependencies([tf.raw_ops.QueueEnqueueV2(handle=gate(), components=[x[0]])]):
+            return {"y": tf.identity(x)}
 
     functions = {
         "serving_default": (half_plus_two, {"x": matrix}),
         "sum": (lambda x: {"y": tf.reduce_sum(x)}, {"x": matrix}),
         "column": (lambda x: {"y": tf.reduce_sum(x, 0)}, {"x": matrix}),
-        "slow": (slow, {"x": tf.TensorSpec([None], tf.float32)}),
+        "gated": (gated, {"x": tf.TensorSpec([None], tf.float32)}),
+        "open": (open_, {"x": tf.TensorSpec([None], tf.float32)}),
         "number": (lambda s: {"y": tf.strings.to_number(s)}, {"s": tf.TensorSpec([None], tf.string)}),
         "two": (lambda a, b: {"y": a + b}, {"a": matrix, "b": matrix}),
     }
@@ -75,6 +80,23 @@ def _ask_together(engine, requests):
     """The answers to requests that come at the same time, in their order."""
     with ThreadPoolExecutor(len(requests)) as pool:
         return [future.result() for future in [pool.submit(_ask, engine, **request) for request in requests]]
+
+
+class Call:
+    """A call of a client, as the transport shows it."""
+
+    def __init__(self, has_ended=False):
+        self.waits, self.end, self._has_ended = threading.Event(), None, has_ended
+
+    def add_callback(self, callback):
+        self.end = callback
+        self.waits.set()
+        return not self._has_ended
+
+
+def _ask_for(call, engine, *arguments, **inputs):
+    with on_behalf_of(call):
+        return _ask(engine, *arguments, **inputs)
 
 
 def _rows(*values):
@@ -198,28 +220,26 @@ def test_a_request_whose_time_is_over_is_not_run(open_engine):
 
 @pytest.mark.parametrize("timeout", [0, 1], ids=["by its own thread", "by a batch thread"])
 def test_a_run_ends_at_the_deadline(open_engine, timeout):
-    answer = _ask(open_engine(batch_timeout_micros=timeout), "slow", x=_rows(0.5), timeout_s=0.2)
+    answer = _ask(open_engine(batch_timeout_micros=timeout), "gated", x=_rows(0.5), timeout_s=0.05)
     assert answer == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
 
+def test_a_neighbour_with_less_time_leaves_and_the_others_get_their_answers(open_engine):
+    engine, call = open_engine(max_batch_size=2, batch_timeout_micros=HOUR, num_batch_threads=2), Call()
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(_ask_for, call, engine, "gated", x=_rows(2.0))
+        assert call.waits.wait(WAIT_S)
+        hurried = _ask(engine, "gated", x=_rows(1.0), timeout_s=1)  # fills the batch, which waits at the gate
+        assert hurried == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+        _ask(engine, "open", x=_rows(0.5, 0.5))
+        assert patient.result()[0].tolist() == [2.5]
+
+
 def test_a_request_whose_call_is_cancelled_leaves_the_queue(open_engine):
-    class Call:
-        def __init__(self):
-            self.waits, self.end = threading.Event(), None
-
-        def add_callback(self, callback):
-            self.end = callback
-            self.waits.set()
-            return True
-
-    def ask(engine, call):
-        with on_behalf_of(call):
-            return _ask(engine, x=_rows([2.0]))
-
     engine, call = open_engine(max_batch_size=2, batch_timeout_micros=HOUR), Call()
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, engine, call)
-        assert call.waits.wait(60)
+        answer = pool.submit(_ask_for, call, engine, x=_rows([2.0]))
+        assert call.waits.wait(WAIT_S)
         call.end()
         assert answer.result()[0] == Code.CANCELLED
     answers = _ask_together(engine, [{"x": _rows([value]), "outputs": ["rows"]} for value in (1.0, 2.0)])
@@ -227,13 +247,8 @@ def test_a_request_whose_call_is_cancelled_leaves_the_queue(open_engine):
 
 
 def test_a_call_that_has_ended_does_not_wait(open_engine):
-    class Ended:
-        def add_callback(self, callback):
-            return False
-
-    engine = open_engine(max_batch_size=2, batch_timeout_micros=HOUR)
-    with on_behalf_of(Ended()):
-        assert _ask(engine, x=_rows([2.0]))[0] == Code.CANCELLED
+    engine, call = open_engine(max_batch_size=2, batch_timeout_micros=HOUR), Call(has_ended=True)
+    assert _ask_for(call, engine, x=_rows([2.0]))[0] == Code.CANCELLED
 
 
 def test_a_version_brings_its_own_parameters(open_engine, saved_model, tmp_path):  # [46]
@@ -270,7 +285,7 @@ def test_closing_lets_the_running_batch_end(saved_model):
     batching = Batching(BatchingParameters(num_batch_threads=1, batch_timeout_micros=1))
     engine = batching.load(saved_model)
     assert isinstance(engine, BatchingEngine)
-    late = _ask(engine, "slow", x=_rows(0.5), timeout_s=0.2)  # the batch itself may still be about to end
+    late = _ask(engine, "gated", x=_rows(0.5), timeout_s=0.05)  # the batch itself may still be about to end
     engine.close()
     batching.close()
     assert late[0] == Code.DEADLINE_EXCEEDED

@@ -75,9 +75,10 @@ def test_rows_without_any_element_cannot_be_padded():
         _joined(np.zeros([1, 0]), [[1.0]], size=2, pad=True)
 
 
-def test_tensors_of_many_dimensions_cannot_be_padded():
+def test_tensors_of_many_dimensions_cannot_be_padded_and_need_not_be():
     with pytest.raises(StatusError, match="Only tensors with rank from 1 to 6 can be padded."):
-        _joined(np.zeros([1] * 6 + [2]), np.zeros([1] * 7), size=2, pad=True)
+        _joined(np.zeros([1] * 7), size=1, pad=True)
+    assert _joined(np.zeros([1] * 7), size=1).shape == (1,) * 7
 
 
 def test_tensors_of_different_ranks_cannot_be_padded():

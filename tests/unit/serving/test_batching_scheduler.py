@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from serving.server.batching_parameters import BatchingParameters
-from serving.server.batching_queue import BatchQueue, BatchScheduler, Task
+from serving.server.batching_queue import BatchQueue, Task
+from serving.server.batching_scheduler import BatchScheduler
 from serving.server.status import Code, StatusError
 
 WAIT_S = 60.0
