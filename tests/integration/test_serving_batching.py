@@ -220,20 +220,26 @@ def test_a_parameters_file_without_batching_ends_the_server(models_folder, tmp_p
 
 
 @pytest.mark.slow
-def test_a_server_takes_its_parameters_from_the_file_of_the_stock_one(models_folder, tmp_path):  # [39]
+@pytest.mark.parametrize("per_model", [False, True], ids=["of the server", "of the version"])
+def test_a_server_takes_its_parameters_from_a_file(models_folder, tmp_path, per_model):  # [39] [46]
     from serving.clients import PredictClient
 
+    shutil.copytree(models_folder, tmp_path / "m")
     (tmp_path / "batching.txt").write_text("max_batch_size { value: 4 }\nallowed_batch_sizes: 4\n")
+    (tmp_path / "m" / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 8 }\nallowed_batch_sizes: 8\n")
     process = _run_server(
-        f"--model_base_path={models_folder}",
+        f"--model_base_path={tmp_path}/m",
         "--enable_batching",
         f"--batching_parameters_file={tmp_path}/batching.txt",
+        f"--enable_per_model_batching_parameters={per_model}",
+        "--max_queue_delay_ms=60000",
     )
     try:
         line = process.stdout.readline()
         assert line.startswith("Running gRPC ModelServer at "), line + process.stderr.read()
         with PredictClient(line.split()[4], "m") as client:
-            assert client.predict({"x": np.array([[2.0]], np.float32)})["rows"].tolist() == [4]
+            rows = client.predict({"x": np.array([[2.0]], np.float32)})["rows"].tolist()
+        assert rows == [8 if per_model else 4]
         process.terminate()
         assert process.wait(WAIT_S) == 0
     finally:
