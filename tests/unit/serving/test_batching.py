@@ -209,6 +209,20 @@ def test_a_large_request_is_split_and_put_together_again(open_engine):
     assert (y.tolist(), rows.tolist()) == ([[3.0], [4.0], [5.0], [6.0], [7.0]], [2, 2, 2, 2, 1])
 
 
+def test_strings_are_split_and_put_together_like_numbers(open_engine):
+    engine = open_engine(max_batch_size=8, max_execution_batch_size=2, enable_large_batch_splitting=True)
+    texts = np.array([b"1", b"2", b"3"], np.object_)
+    assert _ask(engine, "number", s=texts)[0].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_part_that_fails_fails_its_request(open_engine):
+    engine = open_engine(max_batch_size=8, max_execution_batch_size=2, enable_large_batch_splitting=True)
+    code, message = _ask(engine, "number", s=np.array([b"1", b"2", b"three"], np.object_))
+    assert code == Code.INVALID_ARGUMENT
+    assert "could not correctly convert string: three" in message
+    assert _ask(engine, "number", s=np.array([b"4"], np.object_))[0].tolist() == [4.0]
+
+
 def test_a_request_whose_time_is_over_is_not_run(open_engine):
     engine = open_engine(max_batch_size=2, batch_timeout_micros=HOUR)
     assert _ask(engine, x=_rows([2.0]), timeout_s=0) == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")

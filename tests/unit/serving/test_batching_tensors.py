@@ -1,5 +1,6 @@
 """Are the rows of several requests joined, padded and given back as the stock server does?"""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -68,6 +69,14 @@ def test_every_dimension_but_the_first_is_padded():
 def test_strings_are_padded_with_strings():
     requests = [[np.array([[b"a"]], np.object_)], [np.array([[b"b", b"c"]], np.object_)]]
     assert join(["x:0"], requests, 2, pad=True)[0].tolist() == [[b"a", b"a"], [b"b", b"c"]]
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.bool_, np.uint64, np.complex64])
+def test_every_type_is_joined_and_padded_without_a_change_of_type(kind):
+    short, long = np.ones([1, 1], kind), np.zeros([1, 2], kind)
+    joined = join(["x:0"], [[short], [long]], 3, pad=True)[0]
+    assert joined.dtype == kind
+    assert joined.tolist() == [[1, 1], [0, 0], [0, 0]]
 
 
 def test_rows_without_any_element_cannot_be_padded():
