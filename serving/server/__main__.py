@@ -16,7 +16,7 @@ from kerasllm.errors import ServingError
 from serving.server import flags as server_flags
 
 if TYPE_CHECKING:
-    from serving.server.loading import Loader
+    from serving.server.batching import Batching
     from serving.server.transport import Transport
     from serving.server.versions import ModelConfig, Models
 
@@ -41,8 +41,8 @@ def serve() -> bool:
     from serving.server.core import ServerCore
     from serving.server.services import start_server
 
-    transport = _transport()
-    models = _models(stop)
+    transport, batching = _transport(), _batching()
+    models = _models(stop, batching)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -58,6 +58,8 @@ def serve() -> bool:
             transport.health.enter_graceful_shutdown()
         server.stop(FLAGS.drain_seconds).wait()
     models.close(patience_seconds=1.0)
+    if batching and not models.is_busy():
+        batching.close()
     return not models.is_busy()
 
 
@@ -66,13 +68,25 @@ def _on_termination(act: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: act())
 
 
-def _models(stop: threading.Event) -> "Models":
+def _models(stop: threading.Event, batching: "Batching | None") -> "Models":
+    from tensorflow.core.protobuf import config_pb2
+
+    from serving.server.engine import Engine
     from serving.server.labels import Labels
+    from serving.server.loading import Loader
     from serving.server.versions import LoadPolicy, Models
 
+    session = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=FLAGS.tensorflow_intra_op_parallelism or FLAGS.tensorflow_session_parallelism,
+        inter_op_parallelism_threads=FLAGS.tensorflow_inter_op_parallelism or FLAGS.tensorflow_session_parallelism,
+    )
+    session.gpu_options.per_process_gpu_memory_fraction = FLAGS.per_process_gpu_memory_fraction
+    num_warmup_runs = max(FLAGS.num_request_iterations_for_warmup, 1) if FLAGS.enable_model_warmup else 0
+    make_engine = batching.load if batching else Engine
+    loader = Loader(FLAGS.saved_model_tags.split(","), session, num_warmup_runs, make_engine)
     policy = LoadPolicy(FLAGS.max_num_load_retries, FLAGS.load_retry_interval_micros / 1e6)
     labels = Labels(FLAGS.allow_version_labels_for_unavailable_models)
-    return Models(_model_configs(), stop, _loader(), policy, labels)
+    return Models(_model_configs(), stop, loader, policy, labels)
 
 
 def _model_configs() -> "list[ModelConfig]":
@@ -86,18 +100,18 @@ def _model_configs() -> "list[ModelConfig]":
     return [ModelConfig(FLAGS.model_name, Path(FLAGS.model_base_path).absolute())]
 
 
-def _loader() -> "Loader":
-    from tensorflow.core.protobuf import config_pb2
+def _batching() -> "Batching | None":
+    from serving.server.batching import Batching
+    from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
 
-    from serving.server.loading import Loader
-
-    session = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=FLAGS.tensorflow_intra_op_parallelism or FLAGS.tensorflow_session_parallelism,
-        inter_op_parallelism_threads=FLAGS.tensorflow_inter_op_parallelism or FLAGS.tensorflow_session_parallelism,
-    )
-    session.gpu_options.per_process_gpu_memory_fraction = FLAGS.per_process_gpu_memory_fraction
-    num_warmup_runs = max(FLAGS.num_request_iterations_for_warmup, 1) if FLAGS.enable_model_warmup else 0
-    return Loader(FLAGS.saved_model_tags.split(","), session, num_warmup_runs)
+    if not FLAGS.enable_batching:
+        return None
+    if FLAGS.batching_parameters_file:
+        parameters = read_batching_parameters(FLAGS.batching_parameters_file)
+    else:
+        parameters = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    max_delay_s = FLAGS.max_queue_delay_ms / 1000 or None
+    return Batching(parameters, FLAGS.enable_per_model_batching_parameters, max_delay_s)
 
 
 def _transport() -> "Transport":

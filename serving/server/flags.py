@@ -8,6 +8,7 @@ from absl import flags, logging
 
 import kerasllm
 from kerasllm.errors import ServingError
+from serving.server.status import invalid
 
 FLAGS = flags.FLAGS
 
@@ -43,6 +44,23 @@ flags.DEFINE_integer("load_retry_interval_micros", 60_000_000, "Time between suc
 flags.DEFINE_string("saved_model_tags", "serve", "Tags of the meta graph to load, with commas between them.")
 flags.DEFINE_bool("enable_model_warmup", True, "Run assets.extra/tf_serving_warmup_requests of a version first.")
 flags.DEFINE_integer("num_request_iterations_for_warmup", 0, "Runs of each of these; 0: one.", lower_bound=0)
+
+# How it joins requests
+flags.DEFINE_bool("enable_batching", False, "Join requests that come at the same time into one run.")
+flags.DEFINE_string("batching_parameters_file", "", "Text BatchingParameters: sizes, timeout, threads.")
+flags.DEFINE_bool(
+    "enable_per_model_batching_parameters",
+    False,
+    "Take sizes and timeout from batching_params.pbtxt in the version's folder, and only the threads from the file "
+    "above; a version without it is not batched.",
+)
+flags.DEFINE_float(
+    "max_queue_delay_ms",
+    0.0,
+    "With batching: refuse (RESOURCE_EXHAUSTED) what would wait longer for its run, as far as that can be foreseen; "
+    "0: never.",
+    lower_bound=0,
+)
 
 # How it computes and answers
 flags.DEFINE_integer("tensorflow_session_parallelism", 0, "Threads of a session in both senses; 0: automatic.")
@@ -112,6 +130,10 @@ def check_flags() -> None:
         raise ServingError(
             "Both server_options.model_base_path and server_options.model_config_file are empty! "
             "Give --model_base_path or --model_config_file."
+        )
+    if FLAGS.batching_parameters_file and not FLAGS.enable_batching:
+        raise invalid(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
     if FLAGS.use_alts_credentials:
         raise ServingError("--use_alts_credentials is not offered here; protect traffic by --ssl_config_file.")

@@ -9,6 +9,7 @@ from absl import logging
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.server.batching_cancellation import on_behalf_of
 from serving.server.core import ServerCore
 from serving.server.status import Code, StatusError
 from serving.server.transport import Transport
@@ -80,7 +81,8 @@ def start_server(
 
 def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Response:
     try:
-        return call()
+        with on_behalf_of(context):
+            return call()
     except StatusError as error:
         _abort(context, error)
     except Exception:
