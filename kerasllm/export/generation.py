@@ -117,12 +117,12 @@ class GenerationSignatures(tf.Module):
             ids = tf.concat([tf.fill([tf.shape(prompt)[0], 1], special.bos), ids], axis=1)
             lengths = tf.cast(ids.row_lengths(), tf.int32)
             checks = _checks(lengths, settings, self.max_length)
-            with tf.control_dependencies(checks):
-                lengths = tf.identity(lengths)
+            with tf.control_dependencies(checks):  # before anything is looked up that is not there
+                lengths, rows = tf.identity(lengths), tf.identity(ids.to_tensor())
             limits = lengths + tf.minimum(settings["max_new_tokens"], self.max_length - lengths)
             sampling = _sampling(settings)
             columns = tf.maximum(tf.reduce_max(limits), 2)  # 2: of an empty batch too
-            return begin(model, ids.to_tensor(), lengths, columns, sampling), lengths, limits, sampling
+            return begin(model, rows, lengths, columns, sampling), lengths, limits, sampling
 
         def texts(token_ids: Any, starts: Any, ends: Any) -> Any:
             """[B] string of the tokens from `starts` to `ends` of each row, as they continue what stands before."""
@@ -149,10 +149,11 @@ class GenerationSignatures(tf.Module):
             text = texts(state.token_ids, prompt_lengths, state.lengths)
             place = first_stop(text, stop)
             is_stop = (newest == special.eos) | (place >= 0)
-            text = tf.where(place >= 0, tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0)), text)
+            unended = tf.strings.regex_replace(text, f"{REPLACEMENT}+$", "")  # the last character may be half
+            text = tf.where(place >= 0, tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0)), unended)
             reason = tf.where(is_stop, "stop", tf.where(state.is_done, "length", ""))
             return state, {
-                "text": tf.strings.regex_replace(text, f"{REPLACEMENT}+$", ""),
+                "text": text,
                 "num_tokens": state.lengths - prompt_lengths,
                 "num_prompt_tokens": prompt_lengths,
                 "finish_reason": reason,

@@ -1,5 +1,6 @@
 """Asking a model server without TensorFlow."""
 
 from serving.clients.client import PredictClient, VersionStatus
+from serving.clients.generation import Continuation, Sampling, generate, stream
 
-__all__ = ["PredictClient", "VersionStatus"]
+__all__ = ["Continuation", "PredictClient", "Sampling", "VersionStatus", "generate", "stream"]
