@@ -15,6 +15,8 @@ from absl import app, flags, logging
 from kerasllm.errors import ServingError
 
 if TYPE_CHECKING:
+    from serving.server.core import ServerCore
+    from serving.server.rest_server import RestServer
     from serving.server.versions import ModelConfig
 
 FLAGS = flags.FLAGS
@@ -26,6 +28,19 @@ flags.DEFINE_string("model_config_file", "", "Text ModelServerConfig that names 
 flags.DEFINE_float(
     "file_system_poll_wait_seconds", 1.0, "Seconds between looks for new versions; 0: never again.", lower_bound=0
 )
+flags.DEFINE_integer(
+    "rest_api_port", 0, "Port of the HTTP / REST API; 0: none, -1: a free one, printed.", lower_bound=-1
+)
+flags.DEFINE_integer(
+    "rest_api_num_threads", 0, "HTTP requests handled at a time; 0: four for each core.", lower_bound=0
+)
+flags.DEFINE_integer("rest_api_timeout_in_ms", 30000, "Time that an HTTP request may take; 0: no limit.", lower_bound=0)
+flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other origins call the REST API.")
+flags.DEFINE_integer(
+    "rest_api_max_body_megabytes", 1024, "Largest body of an HTTP request, also once unpacked.", lower_bound=1
+)
+flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
+flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
 flags.DEFINE_integer("grpc_max_threads", 0, "Requests handled at a time; 0: four for each core.", lower_bound=0)
 flags.DEFINE_float("shutdown_grace_seconds", 30.0, "Time that running requests get to end in.", lower_bound=0)
 
@@ -51,12 +66,35 @@ def serve() -> None:
     models = Models(_model_configs(), stop)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
+        core = ServerCore(models)
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
-        server, port = start_server(ServerCore(models), FLAGS.host, FLAGS.port, threads)
+        server, port = start_server(core, FLAGS.host, FLAGS.port, threads)
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
+        rest = _start_rest(core) if FLAGS.rest_api_port else None
         stop.wait()
-        server.stop(FLAGS.shutdown_grace_seconds).wait()
+        stopped = server.stop(FLAGS.shutdown_grace_seconds)
+        if rest is not None:
+            rest.close()
+        stopped.wait()
     models.close()
+
+
+def _start_rest(core: "ServerCore") -> "RestServer":
+    from serving.server.rest import RestApi
+    from serving.server.rest_server import RestOptions, RestServer
+
+    options = RestOptions(
+        num_threads=FLAGS.rest_api_num_threads or 4 * (os.cpu_count() or 1),
+        timeout_s=FLAGS.rest_api_timeout_in_ms / 1000 or None,
+        max_body_bytes=FLAGS.rest_api_max_body_megabytes * 2**20,
+        allows_cross_origin=FLAGS.rest_api_enable_cors_support,
+        answers_health=FLAGS.rest_api_health,
+        grace_s=FLAGS.shutdown_grace_seconds,
+    )
+    api = RestApi(core, lists_models=FLAGS.rest_api_list_models)
+    server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options)
+    print(f"Exporting HTTP/REST API at:{FLAGS.host}:{server.port} ...", flush=True)
+    return server
 
 
 def _on_termination(act: Callable[[], None]) -> None:

@@ -88,6 +88,18 @@ class ServerCore:
             response.result.regressions.add(value=value)
         return response
 
+    def model_names(self) -> list[str]:
+        """The names of all models, sorted."""
+        return self._models.names()
+
+    def signature_inputs(self, spec: model_pb2.ModelSpec) -> dict[str, meta_graph_pb2.TensorInfo]:
+        """The inputs of a signature by alias, which REST needs to read JSON by."""
+        key = spec.signature_name or DEFAULT_SIGNATURE
+        with self._servable(predict_pb2.PredictRequest(model_spec=spec)) as (_, engine):
+            if key not in engine.signatures:
+                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+            return dict(engine.signatures[key].inputs)
+
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:

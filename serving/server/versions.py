@@ -95,6 +95,11 @@ class Models:
         finally:
             self._give_back(version)
 
+    def names(self) -> list[str]:
+        """The names of all models, sorted."""
+        with self._lock:
+            return sorted(self._models)
+
     def versions(self, name: str) -> list[Version]:
         """Every version seen of a model, newest first; empty for an unknown model."""
         with self._lock:
