@@ -16,6 +16,7 @@ from kerasllm.errors import ServingError
 
 if TYPE_CHECKING:
     from serving.server.core import ServerCore
+    from serving.server.metrics import Metrics
     from serving.server.rest_server import RestServer
     from serving.server.versions import ModelConfig
 
@@ -39,6 +40,9 @@ flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other ori
 flags.DEFINE_integer(
     "rest_api_max_body_megabytes", 1024, "Largest body of an HTTP request, also once unpacked.", lower_bound=1
 )
+flags.DEFINE_string(
+    "monitoring_config_file", "", "Text MonitoringConfig; opens the metrics for Prometheus on the REST port."
+)
 flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
 flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
 flags.DEFINE_integer("grpc_max_threads", 0, "Requests handled at a time; 0: four for each core.", lower_bound=0)
@@ -60,17 +64,21 @@ def serve() -> None:
     _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     from serving.server.core import ServerCore
+    from serving.server.metrics import Metrics, read_monitoring_path
+    from serving.server.metrics_grpc import MetricsInterceptor
     from serving.server.services import start_server
     from serving.server.versions import Models
 
+    metrics_path = read_monitoring_path(FLAGS.monitoring_config_file) if FLAGS.monitoring_config_file else None
     models = Models(_model_configs(), stop)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         core = ServerCore(models)
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
-        server, port = start_server(core, FLAGS.host, FLAGS.port, threads)
+        metrics = Metrics()
+        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, [MetricsInterceptor(metrics)])
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
-        rest = _start_rest(core) if FLAGS.rest_api_port else None
+        rest = _start_rest(core, metrics, metrics_path) if FLAGS.rest_api_port else None
         stop.wait()
         stopped = server.stop(FLAGS.shutdown_grace_seconds)
         if rest is not None:
@@ -79,7 +87,7 @@ def serve() -> None:
     models.close()
 
 
-def _start_rest(core: "ServerCore") -> "RestServer":
+def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
     from serving.server.rest import RestApi
     from serving.server.rest_server import RestOptions, RestServer
 
@@ -89,10 +97,11 @@ def _start_rest(core: "ServerCore") -> "RestServer":
         max_body_bytes=FLAGS.rest_api_max_body_megabytes * 2**20,
         allows_cross_origin=FLAGS.rest_api_enable_cors_support,
         answers_health=FLAGS.rest_api_health,
+        metrics_path=metrics_path,
         grace_s=FLAGS.shutdown_grace_seconds,
     )
     api = RestApi(core, lists_models=FLAGS.rest_api_list_models)
-    server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options)
+    server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options, metrics)
     print(f"Exporting HTTP/REST API at:{FLAGS.host}:{server.port} ...", flush=True)
     return server
 

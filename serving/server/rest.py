@@ -54,6 +54,7 @@ class RestAnswer:
     body: bytes
     model_name: str = ""
     method: str = ""
+    num_examples: int = 0
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
 
     @property
@@ -91,8 +92,10 @@ class RestApi:
         try:
             if not found or method != method.lower():
                 raise invalid(f"Malformed request: {http_method} {path}")
-            text = self._calls[method](spec, body(), timeout_s) if method else self._look(spec, groups["part"])
-            return RestAnswer(Code.OK, encoded(text), spec.name, method)
+            if not method:
+                return RestAnswer(Code.OK, encoded(self._look(spec, groups["part"])), spec.name)
+            text, num_examples = self._calls[method](spec, body(), timeout_s)
+            return RestAnswer(Code.OK, encoded(text), spec.name, method, num_examples)
         except StatusError as error:
             return refusal(error, spec.name, method)
         except Exception:
@@ -112,7 +115,9 @@ class RestApi:
             return False
         return any(version.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE for version in found)
 
-    def _predict(self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]) -> str:
+    def _predict(
+        self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]
+    ) -> tuple[str, int]:
         request = predict_pb2.PredictRequest(model_spec=spec)
         document = parse(body)
         request.model_spec.signature_name = json_tensor.signature_name(document)
@@ -125,21 +130,28 @@ class RestApi:
         else:
             json_tensor.fill_inputs(document["inputs"], infos, request)
         response = self._core.predict(request, timeout_s())
-        return rest_answers.predictions(response.outputs) if is_row_format else rest_answers.outputs(response.outputs)
+        write = rest_answers.predictions if is_row_format else rest_answers.outputs
+        return write(response.outputs), 0
 
-    def _classify(self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]) -> str:
+    def _classify(
+        self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]
+    ) -> tuple[str, int]:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         document = parse(body)
         request.model_spec.signature_name = json_tensor.signature_name(document)
         json_tensor.fill_examples(document, request)
-        return rest_answers.classifications(self._core.classify(request, timeout_s()).result)
+        result = self._core.classify(request, timeout_s()).result
+        return rest_answers.classifications(result), len(result.classifications)
 
-    def _regress(self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]) -> str:
+    def _regress(
+        self, spec: model_pb2.ModelSpec, body: bytes, timeout_s: Callable[[], float | None]
+    ) -> tuple[str, int]:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         document = parse(body)
         request.model_spec.signature_name = json_tensor.signature_name(document)
         json_tensor.fill_examples(document, request)
-        return rest_answers.regressions(self._core.regress(request, timeout_s()).result)
+        result = self._core.regress(request, timeout_s()).result
+        return rest_answers.regressions(result), len(result.regressions)
 
     def _look(self, spec: model_pb2.ModelSpec, part: str | None) -> str:
         if not spec.name:

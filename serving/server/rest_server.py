@@ -13,6 +13,7 @@ from aiohttp import web
 
 from kerasllm.errors import ServingError
 from serving.server import rest_answers
+from serving.server.metrics import Metrics
 from serving.server.rest import RestAnswer, RestApi
 from serving.server.rest_json import encoded
 from serving.server.status import invalid
@@ -24,6 +25,7 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
+_ENTRYPOINT = "REST"
 _JSON = {"Content-Type": "application/json"}
 _NOT_FOUND_PAGE = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 
@@ -33,7 +35,8 @@ class RestOptions:
     """How the server treats its clients.
 
     `timeout_s` bounds the sending of a body and, from the request's arrival on, the model's run; None: no bound.
-    `max_body_bytes` bounds a body before and after it is unpacked. `answers_health` opens /healthz and /readyz.
+    `max_body_bytes` bounds a body before and after it is unpacked. `answers_health` opens /healthz and /readyz,
+    `metrics_path` the page of the metrics.
     """
 
     num_threads: int = 4
@@ -41,6 +44,7 @@ class RestOptions:
     max_body_bytes: int = 2**30
     allows_cross_origin: bool = False
     answers_health: bool = False
+    metrics_path: str | None = None
     grace_s: float = 30.0
 
 
@@ -51,8 +55,11 @@ class RestServer:
       ServingError: the port is taken, or the host is not this machine's.
     """
 
-    def __init__(self, api: RestApi, host: str, port: int, options: RestOptions) -> None:
+    def __init__(
+        self, api: RestApi, host: str, port: int, options: RestOptions, metrics: Metrics | None = None
+    ) -> None:
         self._api = api
+        self._metrics = metrics or Metrics()
         self._options = options
         self._pool = concurrent.futures.ThreadPoolExecutor(options.num_threads, "rest")
         self._loop = asyncio.new_event_loop()
@@ -100,18 +107,26 @@ class RestServer:
         path = request.raw_path.partition("?")[0]
         if path in ("/healthz", "/readyz") and self._options.answers_health:
             return self._health(path)
+        if path == self._options.metrics_path:
+            return web.Response(body=self._metrics.page(), headers={"Content-Type": "text/plain"})
         if not path.lower().startswith("/v1/"):
             return web.Response(status=404, body=_NOT_FOUND_PAGE, headers={"Content-Type": "text/html"})
         if request.method == "OPTIONS" and self._options.allows_cross_origin:
             return web.Response(headers=_CORS_HEADERS)
+        with self._metrics.in_flight(_ENTRYPOINT):
+            return await self._respond_with_model(request, path)
+
+    async def _respond_with_model(self, request: web.Request, path: str) -> web.Response:
         arrival = time.monotonic()
         body, problem = await self._receive(request)
         if problem is not None:
             return problem
         is_packed = "gzip" in request.headers.get("Content-Encoding", "").lower()
+        self._metrics.queued(_ENTRYPOINT, 1)
         answer = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._answer, request.method, path, body, is_packed, arrival
         )
+        self._metrics.answered(_ENTRYPOINT, answer.model_name, answer.method, answer.code, arrival, answer.num_examples)
         headers = {**answer.headers, **(_CORS_HEADERS if self._options.allows_cross_origin else {})}
         return web.Response(status=answer.http_code, body=answer.body, headers=headers)
 
@@ -129,6 +144,7 @@ class RestServer:
             return b"", _problem(400, "The body ended before its announced length.")
 
     def _answer(self, method: str, path: str, body: bytes, is_packed: bool, arrival: float) -> RestAnswer:
+        self._metrics.queued(_ENTRYPOINT, -1)
         limit = self._options.max_body_bytes
         return self._api.answer(
             method, path, lambda: _unpack(body, limit) if is_packed else body, lambda: self._seconds_left(arrival)

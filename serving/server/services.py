@@ -1,6 +1,6 @@
 """How do calls arrive over gRPC? Thin handlers over the core, and the server that carries them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NoReturn, TypeVar
 
@@ -58,7 +58,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         _refuse(context, "HandleReloadConfigRequest is not offered by this server; start it anew with the new file.")
 
 
-def start_server(core: ServerCore, host: str, port: int, max_threads: int) -> tuple[grpc.Server, int]:
+def start_server(
+    core: ServerCore, host: str, port: int, max_threads: int, interceptors: Sequence[grpc.ServerInterceptor] = ()
+) -> tuple[grpc.Server, int]:
     """Opens the port (0: a free one) and returns the running server and the port's number.
 
     Raises:
@@ -69,7 +71,7 @@ def start_server(core: ServerCore, host: str, port: int, max_threads: int) -> tu
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # otherwise two servers would share a busy port in silence
     ]
-    server = grpc.server(futures.ThreadPoolExecutor(max_threads), options=options)
+    server = grpc.server(futures.ThreadPoolExecutor(max_threads), options=options, interceptors=interceptors)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
     try:

@@ -5,10 +5,15 @@ import gzip
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def _write_half_plus_two(directory):
@@ -74,11 +79,11 @@ def _write_echo(directory):
 class Service:
     """A running REST server in this process."""
 
-    def __init__(self, core, lists_models=False, **options):
+    def __init__(self, core, lists_models=False, metrics=None, **options):
         from serving.server.rest import RestApi
         from serving.server.rest_server import RestOptions, RestServer
 
-        self.server = RestServer(RestApi(core, lists_models), "127.0.0.1", 0, RestOptions(**options))
+        self.server = RestServer(RestApi(core, lists_models), "127.0.0.1", 0, RestOptions(**options), metrics)
 
     def ask(self, method, path, body=None, **headers):
         """Code, body and headers of an answer."""
@@ -503,6 +508,72 @@ def test_a_server_whose_model_has_no_version_is_alive_but_not_ready(tmp_path):
         assert waiting.get("/readyz") == (503, "no version available: m\n")
 
 
+# Metrics
+
+
+def test_calls_by_rest_and_grpc_are_counted_on_one_page(core):  # [47]
+    import grpc
+    from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
+
+    from serving.server.metrics import Metrics
+    from serving.server.metrics_grpc import MetricsInterceptor
+    from serving.server.services import start_server
+
+    metrics = Metrics()
+    server, port = start_server(core, "127.0.0.1", 0, 2, [MetricsInterceptor(metrics)])
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = "echo", "labels"
+    for _ in range(3):
+        request.input.example_list.examples.add()
+    with Service(core, metrics=metrics, metrics_path="/metrics") as counted:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            classify = prediction_service_pb2_grpc.PredictionServiceStub(channel).Classify
+            classify(request)
+            request.model_spec.signature_name = "s"
+            with pytest.raises(grpc.RpcError):
+                classify(request)
+        server.stop(None).wait()
+        counted.predict({"instances": [2.0]})
+        counted.predict({"instances": []})
+        counted.post("/v1/models/m:regress", {"signature_name": "regress", "examples": [{"x": 2.0}, {"x": 3.0}]})
+        counted.get("/v1/models/x")
+        code, text, headers = counted.ask("GET", "/metrics")
+    assert (code, headers["Content-Type"]) == (200, "text/plain")
+    expected = [
+        ':tensorflow:serving:request_count{model_name="echo",status="OK"} 1',
+        ':tensorflow:serving:request_count{model_name="echo",status="INVALID_ARGUMENT"} 1',
+        ':tensorflow:serving:request_count{model_name="m",status="OK"} 2',
+        ':tensorflow:serving:request_count{model_name="m",status="INVALID_ARGUMENT"} 1',
+        ':tensorflow:serving:request_count{model_name="x",status="NOT_FOUND"} 1',
+        ':tensorflow:serving:request_latency_count{model_name="echo",API="Classify",entrypoint="GRPC"} 1',
+        ':tensorflow:serving:request_latency_count{model_name="m",API="predict",entrypoint="REST"} 1',
+        ':tensorflow:serving:request_example_count_total{model="echo"} 3',
+        ':tensorflow:serving:request_example_count_total{model="m"} 2',
+        ':kerasllm:serving:requests_in_flight{entrypoint="GRPC"} 0',
+        ':kerasllm:serving:requests_queued{entrypoint="REST"} 0',
+    ]
+    assert [line for line in expected if line not in text.splitlines()] == []
+
+
+def test_what_runs_and_what_waits_for_a_thread_is_told(core):
+    with Service(core, timeout_s=None, num_threads=1, metrics_path="/metrics") as busy:
+        free = threading.Event()
+        busy.server._pool.submit(free.wait)
+        client = threading.Thread(target=busy.predict, args=({"instances": [2.0]},))
+        client.start()
+        told = {f':kerasllm:serving:requests_{state}{{entrypoint="REST"}} 1' for state in ("in_flight", "queued")}
+        while not told <= set(busy.get("/metrics")[1].splitlines()):
+            pass
+        free.set()
+        client.join()
+        told = {f':kerasllm:serving:requests_{state}{{entrypoint="REST"}} 0' for state in ("in_flight", "queued")}
+        assert told <= set(busy.get("/metrics")[1].splitlines())
+
+
+def test_without_a_configuration_there_is_no_page(service):
+    assert service.get("/monitoring/prometheus/metrics")[0] == 404
+
+
 def test_a_taken_port_is_told(service, core):
     from kerasllm.errors import ServingError
     from serving.server.rest import RestApi
@@ -522,6 +593,35 @@ def test_closing_lets_running_requests_end(core):
     running.server.close()
     client.join()
     assert answers == [504]
+
+
+# The process
+
+
+@pytest.mark.slow
+def test_the_flags_open_the_api_and_its_metrics_and_a_signal_ends_both(core, tmp_path):
+    base = next(iter(core._models._models.values())).config.base_path
+    config = tmp_path / "monitoring.config"
+    config.write_text('prometheus_config: { enable: true, path: "/metrics" }')
+    command = [sys.executable, "-m", "serving.server", "--port=0", "--rest_api_port=-1", "--model_name=m"]
+    command += [f"--model_base_path={base}", f"--monitoring_config_file={config}", "--rest_api_list_models"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines[1].startswith("Exporting HTTP/REST API at:127.0.0.1:"), process.stderr.read()
+        address = lines[1].split(":", 1)[1].split()[0]
+        connection = http.client.HTTPConnection(address, timeout=60)
+        for path, part in (
+            ("/v1/models", b'"name": "m"'),
+            ("/metrics", b':request_count{model_name="",status="OK"} 1'),
+        ):
+            connection.request("GET", path)
+            assert part in connection.getresponse().read()
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 # Clients that do harm
