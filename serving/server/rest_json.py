@@ -16,8 +16,10 @@ import numpy as np
 from serving.server.status import invalid
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Halves of surrogate pairs, and numbers that may not fit in a double: Python lets them pass.
-_DOUBTFUL = re.compile(r"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{200}")
+# What Python and RapidJSON may take differently: halves of surrogate pairs, and numbers near the end of a double.
+_DOUBTFUL = (re.compile(rb"\\u[dD][89a-fA-F]"), re.compile(rb"[eE]\+?[0-9]{3}"))
+_LONG_NUMBER = b"0" * 200
+_ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DIGITS = re.compile(r"[0-9]*")
@@ -40,7 +42,7 @@ def parse(body: bytes) -> dict[str, Any]:
     skipped = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     text = body[skipped:].decode("utf-8", "surrogateescape")
     try:
-        value = _read(text, skipped)
+        value = _read(text, skipped, _is_doubtful(body))
         if not isinstance(value, dict):
             raise invalid(f"JSON Value: {value_text(value)} Is not object")
     except RecursionError as error:
@@ -128,8 +130,12 @@ def _shortest(value: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if exponent else mantissa
 
 
-def _read(text: str, skipped: int) -> Any:
-    if not _DOUBTFUL.search(text):
+def _is_doubtful(body: bytes) -> bool:
+    return any(pattern.search(body) for pattern in _DOUBTFUL) or _LONG_NUMBER in body.translate(_ALL_DIGITS_ZERO)
+
+
+def _read(text: str, skipped: int, is_doubtful: bool) -> Any:
+    if not is_doubtful:
         try:
             return _DECODER.decode(text)
         except ValueError:  # also a number of more digits than Python converts

@@ -80,6 +80,7 @@ class RestServer:
         self._end_thread()
 
     def _end_thread(self) -> None:
+        self._on_loop(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -159,6 +160,14 @@ class RestServer:
         if unready:
             return web.Response(status=503, text=f"no version available: {', '.join(unready)}\n")
         return web.Response(text="ok\n")
+
+
+async def _cancel_others() -> None:
+    """Ends the tasks of connections that have not closed, for example behind a client that never asks."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:
