@@ -7,7 +7,7 @@ The stock server tells neither how many requests run or wait, nor how long failu
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _OTHER_MODELS = "(other)"
 _STOCK, _OURS = ":tensorflow:serving:", ":kerasllm:serving:"
 _TIMES = [10 * 1.8**power for power in range(33)]  # 10 us to 25 minutes
 _COUNTS = [2.0**power for power in range(16)]
+_SHARES = [tenth / 10 for tenth in range(1, 11)]
 
 
 class Metrics:
@@ -56,6 +57,16 @@ class Metrics:
         self._queued = Gauge(
             f"{_OURS}requests_queued", "Waiting for a thread.", ["entrypoint"], registry=self._registry
         )
+        batching = f"{_STOCK}batching_session:"
+        self._batches = Counter(f"{batching}wrapped_run_count", "Batches run.", registry=self._registry)
+        self._task_rows, self._batch_rows = (
+            Histogram(f"{batching}{name}", "Rows.", buckets=_COUNTS, registry=self._registry)
+            for name in ("input_batch_size", "processed_batch_size")
+        )
+        self._padding = Histogram(
+            f"{batching}padding_size", "Rows.", ["execution_batch_size"], buckets=_COUNTS, registry=self._registry
+        )
+        self._fill = Histogram(f"{_OURS}batch_fill", "Share.", buckets=_SHARES, registry=self._registry)
         self._model_names: set[str] = set()
         self._lock = threading.Lock()
 
@@ -87,6 +98,16 @@ class Metrics:
         if num_examples:
             self._examples.labels(name).inc(num_examples)
             self._example_counts.labels(name).observe(num_examples)
+
+    def batch_ran(self, task_rows: Sequence[int], padded_rows: int, most_rows: int) -> None:
+        """Counts a batch: the rows of each of its tasks, all with padding, and the most that it could have held."""
+        rows = sum(task_rows)
+        self._batches.inc()
+        for size in task_rows:
+            self._task_rows.observe(size)
+        self._batch_rows.observe(padded_rows)
+        self._padding.labels(padded_rows).observe(padded_rows - rows)
+        self._fill.observe(rows / most_rows)
 
     def watch(self, name: str, read: Callable[[], float]) -> None:
         """Adds a gauge of ours whose value is read whenever the page is made."""

@@ -63,6 +63,20 @@ def test_what_runs_waits_and_is_watched_is_told():
     assert _values(metrics)[":kerasllm:serving:requests_in_flight", ("entrypoint", "GRPC")] == 0
 
 
+def test_batches_tell_their_rows_their_padding_and_how_full_they_are():
+    metrics = Metrics()
+    metrics.batch_ran([1, 2], padded_rows=4, most_rows=8)  # 3 rows of 8: 0.375 full; one row of padding
+    values = _values(metrics)
+    batching = ":tensorflow:serving:batching_session:"
+    assert values[(f"{batching}wrapped_run_count_total",)] == 1
+    assert values[(f"{batching}input_batch_size_sum",)] == 3
+    assert values[(f"{batching}input_batch_size_count",)] == 2
+    assert values[(f"{batching}processed_batch_size_sum",)] == 4
+    assert values[f"{batching}padding_size_sum", ("execution_batch_size", "4")] == 1
+    assert values[":kerasllm:serving:batch_fill_bucket", ("le", "0.3")] == 0
+    assert values[":kerasllm:serving:batch_fill_bucket", ("le", "0.4")] == 1
+
+
 def test_names_that_clients_make_up_do_not_fill_the_memory_or_break_the_page():
     metrics = Metrics()
     for number in range(1100):
