@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
 
@@ -661,6 +663,37 @@ def test_a_client_that_sends_too_slowly_is_let_go_and_holds_up_nobody(core):
 def test_what_is_not_http_is_refused_and_the_server_goes_on(service, content):
     assert service.send(content).startswith(b"HTTP/1.")
     assert service.predict({"instances": [2.0]})[0] == 200
+
+
+_PARTS = ["/v1/models", "/m", "/echo", "/versions/", "123", "/labels/", "l", ":predict", ":classify", "/metadata"]
+_PARTS += ["%", "%ff", "%00", "..", "//", "?a=b", "9" * 20]
+_BODIES = st.dictionaries(
+    st.sampled_from(["instances", "inputs", "examples", "context", "signature_name"]),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.sampled_from(["named", "labels", "int8"]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "a", "b64"]), inner),
+        max_leaves=6,
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "POST", "POST", "PUT", "OPTIONS"]),
+    path=st.lists(st.sampled_from(_PARTS), max_size=5).map(lambda parts: "/v1/models" + "".join(parts)),
+    body=_BODIES.map(json.dumps).map(str.encode) | st.binary(max_size=50),
+    is_sound_path=st.booleans(),
+)
+def test_no_path_and_no_body_make_the_server_fail(service, method, path, body, is_sound_path):
+    if is_sound_path:
+        method, path = "POST", "/v1/models/echo:predict"
+    code, _, _ = service.ask(method, path, body)
+    assert code in (200, 400, 404, 501)
 
 
 @pytest.mark.parametrize("depth", [300, 5000, 200_000])
