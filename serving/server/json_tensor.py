@@ -1,4 +1,4 @@
-"""What does a JSON request ask for? Instances, inputs and examples to the messages that the calls take.
+"""What does a JSON request ask for? Instances and inputs to tensors; examples are in json_examples.
 
 The rules and the texts of complaints are those of the stock server's json_tensor.
 """
@@ -11,12 +11,12 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from serving.server import tensors
-from serving.server.rest_json import encoded, value_text
+from serving.server.rest_json import value_text
+from serving.server.rest_json_reader import encoded
 from serving.server.status import Code, StatusError, invalid
 
 _MAX_RANK = 254  # of a TensorShape
@@ -79,7 +79,7 @@ def fill_instances(instances: list[Any], infos: Mapping[str, Any], request: pred
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
-    are_objects = _is_named_values(instances[0])
+    are_objects = is_named_values(instances[0])
     columns: dict[str, _Column] = {}
     if are_objects and all(isinstance(row, dict) and row.keys() == infos.keys() for row in instances):
         columns = {name: _Column.at_once(info, [row[name] for row in instances]) for name, info in infos.items()}
@@ -95,7 +95,7 @@ def fill_instances(instances: list[Any], infos: Mapping[str, Any], request: pred
 
 def fill_inputs(inputs: Any, infos: Mapping[str, Any], request: predict_pb2.PredictRequest) -> None:
     """Makes a tensor of each value of an object, or of the one value of a signature with one input."""
-    if not _is_named_values(inputs):
+    if not is_named_values(inputs):
         if len(infos) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
@@ -112,29 +112,6 @@ def fill_inputs(inputs: Any, infos: Mapping[str, Any], request: predict_pb2.Pred
             column.values = []
             _fill(inputs[name], 0, shape, column.dtype, column.values)
         _write(column, shape, request.inputs[name])
-
-
-def fill_examples(
-    document: Mapping[str, Any], request: classification_pb2.ClassificationRequest | regression_pb2.RegressionRequest
-) -> None:
-    """Reads `examples`, objects of features, and the `context` that they share."""
-    has_context = "context" in document
-    if has_context:
-        _fill_example(document["context"], request.input.example_list_with_context.context)
-    examples = document.get("examples")
-    fault = ""
-    if "examples" not in document:
-        fault = "When method is classify, key 'examples' is expected and was not found"
-    elif not isinstance(examples, list):
-        fault = "Expecting 'examples' value to be an list/array"
-    elif not examples:
-        fault = "'examples' value is an empty array"
-    if fault:
-        raise invalid(f"JSON Value: {value_text(document)} {fault}")
-    assert isinstance(examples, list), "anything else is a fault"
-    listed = request.input.example_list_with_context if has_context else request.input.example_list
-    for example in examples:
-        _fill_example(example, listed.examples.add())
 
 
 class _Column:
@@ -170,7 +147,7 @@ class _Column:
 
 
 def _add_row(row: Any, number: int, are_objects: bool, columns: Mapping[str, _Column]) -> None:
-    if are_objects != _is_named_values(row):
+    if are_objects != is_named_values(row):
         expected = "object but got list" if are_objects else "value/list but got object"
         raise invalid(f"Expecting {expected} at item {number} of input list")
     for name, item in row.items() if are_objects else [(next(iter(columns)), row)]:
@@ -188,7 +165,8 @@ def _add_row(row: Any, number: int, are_objects: bool, columns: Mapping[str, _Co
         )
 
 
-def _is_named_values(value: Any) -> bool:
+def is_named_values(value: Any) -> bool:
+    """Whether a value is an object of values by name, and not a string in base64."""
     return isinstance(value, dict) and not _is_base64(value)
 
 
@@ -260,7 +238,7 @@ def _leaf(value: Any, dtype: int) -> Any:
             raise _type_error(value, dtype)
         if not _is_base64(value):
             raise invalid(f"JSON Value: {value_text(value)} not formatted correctly for base64 data")
-        return _from_base64(value["b64"])
+        return from_base64(value["b64"])
     if dtype == types_pb2.DT_STRING and isinstance(value, str):
         return encoded(value)
     if dtype == types_pb2.DT_BOOL and isinstance(value, bool):
@@ -270,7 +248,7 @@ def _leaf(value: Any, dtype: int) -> Any:
         if low <= value <= high:
             return value
     if dtype in _DECIMALS and type(value) in (int, float):
-        _check_decimal(value, dtype)
+        check_decimal(value, dtype)
         return float(value)
     if dtype in (types_pb2.DT_STRING, types_pb2.DT_BOOL) or dtype in _INTEGERS or dtype in _DECIMALS:
         raise _type_error(value, dtype)
@@ -279,7 +257,8 @@ def _leaf(value: Any, dtype: int) -> Any:
     )
 
 
-def _check_decimal(value: int | float, dtype: int) -> None:
+def check_decimal(value: int | float, dtype: int) -> None:
+    """Refuses a number that is too large for a float or double, or an integer that would lose digits in it."""
     kind, limit = _DECIMALS[dtype]
     if type(value) is int and _INT64[0] <= value < 2**64:
         is_lossless = abs(value) <= limit
@@ -291,7 +270,8 @@ def _check_decimal(value: int | float, dtype: int) -> None:
         )
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """The bytes of a {"b64": ...} object; padding may be left out."""
     packed = "".join(text.split())
     content = packed.rstrip("=")
     has_padding = content != packed
@@ -308,7 +288,8 @@ def data_type_text(dtype: int) -> str:
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def _json_type(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """A value's type as RapidJSON calls it."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
@@ -317,7 +298,7 @@ def _json_type(value: Any) -> str:
 
 def _type_error(value: Any, dtype: int) -> StatusError:
     return invalid(
-        f"JSON Value: {value_text(value)} Type: {_json_type(value)} is not of expected type: {data_type_text(dtype)}"
+        f"JSON Value: {value_text(value)} Type: {json_type(value)} is not of expected type: {data_type_text(dtype)}"
     )
 
 
@@ -336,44 +317,3 @@ def _write(column: _Column, shape: Sequence[int], proto: tensor_pb2.TensorProto)
         proto.tensor_content = np.array(values, np.int64 if low else np.uint64).astype(kind).tobytes()
     elif column.dtype in _DECIMALS:
         proto.tensor_content = np.array(values, np.float64).astype(_DECIMALS[column.dtype][0]).tobytes()
-
-
-def _fill_example(value: Any, example: example_pb2.Example) -> None:
-    if not isinstance(value, dict):
-        raise invalid(f"Example must be JSON object but got JSON {_json_type(value)}")
-    example.SetInParent()
-    for name, content in value.items():
-        feature = feature_pb2.Feature()
-        for item in content if isinstance(content, list) else [content]:
-            _add_to_feature(item, name, feature)
-        key = encoded(name).decode("utf-8", "replace")
-        example.features.feature[key].CopyFrom(feature)
-
-
-def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None:
-    if value is None or isinstance(value, list) or _is_named_values(value):
-        raise invalid(f"Feature: {name} has element with unexpected JSON type: {_json_type(value)}")
-    if isinstance(value, bool):
-        _check_kind(name, feature, "int64_list")
-        feature.int64_list.value.append(int(value))
-    elif isinstance(value, dict):
-        _check_kind(name, feature, "bytes_list")
-        feature.bytes_list.value.append(_from_base64(value["b64"]))
-    elif isinstance(value, str):
-        _check_kind(name, feature, "bytes_list")
-        feature.bytes_list.value.append(encoded(value))
-    elif isinstance(value, int) and _INT64[0] <= value < 2**64:
-        _check_kind(name, feature, "int64_list")
-        if value > _INT64[1]:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        feature.int64_list.value.append(value)
-    else:
-        _check_kind(name, feature, "float_list")
-        _check_decimal(value, types_pb2.DT_FLOAT)
-        feature.float_list.value.append(value)
-
-
-def _check_kind(name: str, feature: feature_pb2.Feature, kind: str) -> None:
-    found = feature.WhichOneof("kind")
-    if found not in (None, kind):
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {str(found).removesuffix('_list')}")

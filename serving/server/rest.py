@@ -15,9 +15,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import json_tensor, rest_answers
+from serving.server import json_examples, json_tensor, rest_answers
 from serving.server.core import ServerCore
-from serving.server.rest_json import encoded, parse
+from serving.server.rest_json import parse
+from serving.server.rest_json_reader import encoded
 from serving.server.status import Code, StatusError, invalid
 
 _VERSION = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
@@ -139,7 +140,7 @@ class RestApi:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         document = parse(body)
         request.model_spec.signature_name = json_tensor.signature_name(document)
-        json_tensor.fill_examples(document, request)
+        json_examples.fill_examples(document, request)
         result = self._core.classify(request, timeout_s()).result
         return rest_answers.classifications(result), len(result.classifications)
 
@@ -149,7 +150,7 @@ class RestApi:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         document = parse(body)
         request.model_spec.signature_name = json_tensor.signature_name(document)
-        json_tensor.fill_examples(document, request)
+        json_examples.fill_examples(document, request)
         result = self._core.regress(request, timeout_s()).result
         return rest_answers.regressions(result), len(result.regressions)
 

@@ -15,7 +15,7 @@ from kerasllm.errors import ServingError
 from serving.server import rest_answers
 from serving.server.metrics import Metrics
 from serving.server.rest import RestAnswer, RestApi
-from serving.server.rest_json import encoded
+from serving.server.rest_json_reader import encoded
 from serving.server.status import invalid
 
 Result = TypeVar("Result")

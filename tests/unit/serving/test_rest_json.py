@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.rest_json import decimal_texts, encoded, parse, quoted, value_text
+from serving.server.rest_json import decimal_texts, parse, quoted, value_text
+from serving.server.rest_json_reader import Reader, encoded
 from serving.server.status import Code, StatusError
 
 
@@ -108,11 +109,9 @@ _values = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.text(), _values), st.booleans())
 def test_both_readers_agree_with_python_on_sound_documents(document, ascii_only):
-    from serving.server.rest_json import _Reader
-
     text = json.dumps(document, ensure_ascii=ascii_only)
     assert parse(text.encode("utf-8")) == document
-    assert _Reader(text, 0).document() == document
+    assert Reader(text, 0).document() == document
 
 
 @settings(max_examples=500, deadline=None)
@@ -132,7 +131,7 @@ def test_any_document_becomes_a_request_or_a_status(document):
     from tensorflow.core.protobuf import meta_graph_pb2
     from tensorflow_serving.apis import predict_pb2, regression_pb2
 
-    from serving.server import json_tensor
+    from serving.server import json_examples, json_tensor
 
     parsed = parse(json.dumps(document).encode())
     for dtype in (1, 3, 7, 19):  # float, int32, string, half
@@ -146,6 +145,6 @@ def test_any_document_becomes_a_request_or_a_status(document):
         except StatusError as error:
             encoded(error.message)
     try:
-        json_tensor.fill_examples(parsed, regression_pb2.RegressionRequest())
+        json_examples.fill_examples(parsed, regression_pb2.RegressionRequest())
     except StatusError as error:
         encoded(error.message)
