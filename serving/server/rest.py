@@ -99,6 +99,9 @@ class RestApi:
             return RestAnswer(Code.OK, encoded(text), spec.name, method, num_examples)
         except StatusError as error:
             return refusal(error, spec.name, method)
+        except RecursionError:  # by reading the document, or by telling what is wrong with it
+            message = "JSON Parse error: lists or objects are nested too deeply for this server"
+            return refusal(invalid(message), spec.name, method)
         except Exception:
             logging.exception("A request failed for a reason that the server does not know.")
             unknown = StatusError(Code.INTERNAL, "The server failed on this request; its log says why.")

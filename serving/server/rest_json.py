@@ -32,17 +32,15 @@ def parse(body: bytes) -> dict[str, Any]:
 
     Raises:
       StatusError: INVALID_ARGUMENT with RapidJSON's complaint and the offset in bytes.
+      RecursionError: it is nested too deeply for Python.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     skipped = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     text = body[skipped:].decode("utf-8", "surrogateescape")
-    try:
-        value = _read(text, skipped, _is_doubtful(body))
-        if not isinstance(value, dict):
-            raise invalid(f"JSON Value: {value_text(value)} Is not object")
-    except RecursionError as error:
-        raise invalid("JSON Parse error: lists or objects are nested too deeply for this server") from error
+    value = _read(text, skipped, _is_doubtful(body))
+    if not isinstance(value, dict):
+        raise invalid(f"JSON Value: {value_text(value)} Is not object")
     return value
 
 
