@@ -17,6 +17,9 @@ from serving.server import flags as server_flags
 
 if TYPE_CHECKING:
     from serving.server.batching import Batching
+    from serving.server.core import ServerCore
+    from serving.server.metrics import Metrics
+    from serving.server.rest_server import RestServer
     from serving.server.transport import Transport
     from serving.server.versions import ModelConfig, Models
 
@@ -39,9 +42,13 @@ def serve() -> bool:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     from serving.server.config_file import ConfigFile
     from serving.server.core import ServerCore
+    from serving.server.metrics import Metrics, read_monitoring_path
+    from serving.server.metrics_grpc import MetricsInterceptor
     from serving.server.services import start_server
 
-    transport, batching = _transport(), _batching()
+    metrics_path = read_monitoring_path(FLAGS.monitoring_config_file) if FLAGS.monitoring_config_file else None
+    transport, metrics = _transport(), Metrics()
+    batching = _batching(metrics)
     models = _models(stop, batching)
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
@@ -49,18 +56,41 @@ def serve() -> bool:
         core = ServerCore(
             models, FLAGS.enable_serialization_as_tensor_content, FLAGS.enable_signature_method_name_check
         )
-        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport)
+        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport, [MetricsInterceptor(metrics)])
         if FLAGS.model_config_file and FLAGS.model_config_file_poll_wait_seconds:
             ConfigFile(FLAGS.model_config_file, models, stop).watch(FLAGS.model_config_file_poll_wait_seconds)
+        rest = _start_rest(core, metrics, metrics_path) if FLAGS.rest_api_port else None
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
         stop.wait()
         if transport.health is not None:
             transport.health.enter_graceful_shutdown()
-        server.stop(FLAGS.drain_seconds).wait()
+        stopped = server.stop(FLAGS.drain_seconds)
+        if rest is not None:
+            rest.close()
+        stopped.wait()
     models.close(patience_seconds=1.0)
     if batching and not models.is_busy():
         batching.close()
     return not models.is_busy()
+
+
+def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
+    from serving.server.rest import RestApi
+    from serving.server.rest_server import RestOptions, RestServer
+
+    options = RestOptions(
+        num_threads=FLAGS.rest_api_num_threads or 4 * (os.cpu_count() or 1),
+        timeout_s=FLAGS.rest_api_timeout_in_ms / 1000 or None,
+        max_body_bytes=FLAGS.rest_api_max_body_megabytes * 2**20,
+        allows_cross_origin=FLAGS.rest_api_enable_cors_support,
+        answers_health=FLAGS.rest_api_health,
+        metrics_path=metrics_path,
+        grace_s=FLAGS.drain_seconds,
+    )
+    api = RestApi(core, lists_models=FLAGS.rest_api_list_models)
+    server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options, metrics)
+    print(f"Exporting HTTP/REST API at:{FLAGS.host}:{server.port} ...", flush=True)
+    return server
 
 
 def _on_termination(act: Callable[[], None]) -> None:
@@ -100,7 +130,7 @@ def _model_configs() -> "list[ModelConfig]":
     return [ModelConfig(FLAGS.model_name, Path(FLAGS.model_base_path).absolute())]
 
 
-def _batching() -> "Batching | None":
+def _batching(metrics: "Metrics") -> "Batching | None":
     from serving.server.batching import Batching
     from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
 
@@ -111,7 +141,9 @@ def _batching() -> "Batching | None":
     else:
         parameters = BatchingParameters(thread_pool_name="model_server_batch_threads")
     max_delay_s = FLAGS.max_queue_delay_ms / 1000 or None
-    return Batching(parameters, FLAGS.enable_per_model_batching_parameters, max_delay_s)
+    batching = Batching(parameters, FLAGS.enable_per_model_batching_parameters, max_delay_s, metrics.batch_ran)
+    metrics.watch("batches_queued", batching.num_queued)
+    return batching
 
 
 def _transport() -> "Transport":

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,29 @@ from serving.server.batching_scheduler import BatchScheduler
 from serving.server.engine import Engine
 from serving.server.status import Code, StatusError
 
+OnBatch = Callable[[Sequence[int], int, int], object]  # rows of each task, with padding, and the most of a batch
 PER_MODEL_FILE = "batching_params.pbtxt"  # beside saved_model.pb
 
 
 class Batching:
     """Loads models whose requests are joined; all of them share the threads of one pool.
 
-    With `per_model`, the sizes and the timeout stand in a file of the model's own; a model without it is not batched.
+    `on_batch` is told of every batch that has run. With `per_model`, the sizes and the timeout stand in a file of the
+    model's own; a model without it is not batched.
 
     Raises:
       StatusError: INVALID_ARGUMENT, a pool without threads.
     """
 
     def __init__(
-        self, parameters: BatchingParameters, per_model: bool = False, max_delay_s: float | None = None
+        self,
+        parameters: BatchingParameters,
+        per_model: bool = False,
+        max_delay_s: float | None = None,
+        on_batch: OnBatch = lambda sizes, padded_size, most: None,
     ) -> None:
         parameters.check_threads()
+        self._on_batch = on_batch
         self._parameters = parameters
         self._per_model = per_model
         self._scheduler = BatchScheduler(parameters.num_batch_threads, parameters.thread_pool_name, max_delay_s)
@@ -47,11 +54,16 @@ class Batching:
           StatusError: what Engine raises, or batching parameters that cannot be read or met.
         """
         if not self._per_model:
-            return BatchingEngine(directory, self._parameters, self._scheduler, tags, session)
+            return BatchingEngine(directory, self._parameters, self._scheduler, tags, session, self._on_batch)
         path = directory / PER_MODEL_FILE
         if not path.is_file():
             return Engine(directory, tags, session)
-        return BatchingEngine(directory, read_batching_parameters(path), self._scheduler, tags, session)
+        parameters = read_batching_parameters(path)
+        return BatchingEngine(directory, parameters, self._scheduler, tags, session, self._on_batch)
+
+    def num_queued(self) -> int:
+        """Batches that wait for a thread or for company."""
+        return self._scheduler.num_queued()
 
     def close(self) -> None:
         """Ends the pool, after all of its engines are closed."""
@@ -72,8 +84,10 @@ class BatchingEngine(Engine):
         scheduler: BatchScheduler,
         tags: Sequence[str] = ("serve",),
         session: config_pb2.ConfigProto | None = None,
+        on_batch: OnBatch = lambda sizes, padded_size, most: None,
     ) -> None:
         parameters.check_queue()
+        self._on_batch = on_batch
         super().__init__(directory, tags, session)
         self._parameters = parameters
         self._scheduler = scheduler
@@ -176,3 +190,4 @@ class BatchingEngine(Engine):
         values = super().run(list(zip(names, joined, strict=True)), wanted, timeout_s)
         for task, outputs in zip(tasks, batching_tensors.cut(values, sizes, padded_size), strict=True):
             task.outputs = outputs
+        self._on_batch(sizes, padded_size, self._parameters.execution_batch_size)

@@ -39,6 +39,11 @@ class BatchScheduler:
         for thread in self._threads:
             thread.start()
 
+    def num_queued(self) -> int:
+        """Batches of all queues that do not run yet."""
+        with self._lock:
+            return sum(len(queue.batches) for queue in self._pending)
+
     def submit(self, queue: BatchQueue, task: Task) -> list[Task]:
         """Queues a task and returns the parts that it was split into; all of their outcomes are to be waited for.
 

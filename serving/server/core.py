@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from absl import logging
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, model_pb2
 
+from serving.server.examples import DEFAULT_SIGNATURE
 from serving.server.inference import Inference, checked_spec, set_spec
 from serving.server.model_config import model_configs
 from serving.server.status import Code, StatusError, invalid
@@ -20,6 +22,18 @@ class ServerCore(Inference):
         """Answers from `models`; the flags are those of `Inference`."""
         super().__init__(models, is_tensor_content, is_method_checked)
         self._models = models
+
+    def model_names(self) -> list[str]:
+        """The names of all models, sorted."""
+        return self._models.names()
+
+    def signature_inputs(self, spec: model_pb2.ModelSpec) -> dict[str, meta_graph_pb2.TensorInfo]:
+        """The inputs of a signature by alias, which REST needs to read JSON by."""
+        key = spec.signature_name or DEFAULT_SIGNATURE
+        with self.lend(spec) as (_, engine):
+            if key not in engine.signatures:
+                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+            return dict(engine.signatures[key].inputs)
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest

@@ -22,6 +22,24 @@ flags.DEFINE_integer("grpc_max_threads", 0, "Requests handled at a time; 0: four
 flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Offer grpc.health.v1.Health.")
 flags.DEFINE_float("drain_seconds", 30.0, "Time that running requests get to end in after SIGTERM.", lower_bound=0)
 
+# REST and metrics
+flags.DEFINE_integer(
+    "rest_api_port", 0, "Port of the HTTP / REST API; 0: none, -1: a free one, printed.", lower_bound=-1
+)
+flags.DEFINE_integer(
+    "rest_api_num_threads", 0, "HTTP requests handled at a time; 0: four for each core.", lower_bound=0
+)
+flags.DEFINE_integer("rest_api_timeout_in_ms", 30000, "Time that an HTTP request may take; 0: no limit.", lower_bound=0)
+flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other origins call the REST API.")
+flags.DEFINE_integer(
+    "rest_api_max_body_megabytes", 1024, "Largest body of an HTTP request, also once unpacked.", lower_bound=1
+)
+flags.DEFINE_string(
+    "monitoring_config_file", "", "Text MonitoringConfig; opens the metrics for Prometheus on the REST port."
+)
+flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
+flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
+
 # What it serves
 flags.DEFINE_string("model_name", "default", "Name of the model under --model_base_path.")
 flags.DEFINE_string("model_base_path", "", "Folder with the numbered versions of one model.")

@@ -1,6 +1,6 @@
 """How do calls arrive over gRPC? Thin handlers over the core, and the server that carries them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NoReturn, TypeVar
 
@@ -61,7 +61,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def start_server(
-    core: ServerCore, host: str, port: int, max_threads: int, transport: Transport | None = None
+    core: ServerCore,
+    host: str,
+    port: int,
+    max_threads: int,
+    transport: Transport | None = None,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
 ) -> tuple[grpc.Server, int]:
     """Opens the port (0: a free one) and returns the running server and the port's number.
 
@@ -69,7 +74,9 @@ def start_server(
       ServingError: the port is taken, or the host is not this machine's.
     """
     transport = transport or Transport()
-    server = grpc.server(futures.ThreadPoolExecutor(max_threads), options=transport.options())
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_threads), options=transport.options(), interceptors=interceptors
+    )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
     if transport.health is not None:

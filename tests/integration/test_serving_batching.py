@@ -48,10 +48,13 @@ class Service:
         from serving.server.batching import Batching
         from serving.server.batching_parameters import BatchingParameters
         from serving.server.core import ServerCore
+        from serving.server.metrics import Metrics
         from serving.server.services import start_server
         from serving.server.versions import ModelConfig, Models
 
-        self.batching = Batching(BatchingParameters(num_batch_threads=1, **parameters))
+        self.metrics = Metrics()
+        parameters = BatchingParameters(num_batch_threads=1, **parameters)
+        self.batching = Batching(parameters, on_batch=self.metrics.batch_ran)
         self.models = Models([ModelConfig("m", folder)], load=self.batching.load)
         self.models.start(0)
         self.server, port = start_server(ServerCore(self.models), "127.0.0.1", 0, 8)
@@ -106,6 +109,9 @@ def _answer(call):
 
 def test_two_requests_at_a_time_run_as_one_batch(pairs):  # [40]
     assert pairs.predict_together([[2.0]], [[4.0]]) == [([3.0], [2]), ([4.0], [2])]
+    page = pairs.metrics.page().decode()
+    fill = next(line for line in page.splitlines() if "batch_fill" in line and "_sum" in line)
+    assert float(fill.split()[-1]) >= 1.0, page
 
 
 def test_regressions_are_joined_too(pairs):  # [40]
