@@ -1,6 +1,7 @@
 """How does a fine-tuned workdir become a model that servers pick up?
 
 python -m serving.export --workdir runs/sentiment --base_path exports --name sentiment
+python -m serving.export --check exports/sentiment/1    # or any other SavedModel
 """
 
 import json
@@ -10,18 +11,22 @@ from absl import flags
 
 from apps.flags import run_program
 from kerasllm.config import Run, load_run
-from kerasllm.errors import ExportError
+from kerasllm.errors import ConfigError, ExportError
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """Says where from and where to."""
-    flags.DEFINE_string(
-        "workdir", None, "Folder of the fine-tuning run: run.yaml, tokenizer/, checkpoints/.", required=True
-    )
+    flags.DEFINE_string("workdir", None, "Folder of the fine-tuning run: run.yaml, tokenizer/, checkpoints/.")
     flags.DEFINE_string("base_path", "exports", "Folder of all exported models.")
-    flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.", required=True)
+    flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.")
+    flags.DEFINE_string(
+        "check",
+        None,
+        "Folder of one version of a SavedModel, of this project or not: nothing is exported; it tells what a stock "
+        "TensorFlow Serving would make of it, with exit code 1 if something would fail.",
+    )
     flags.DEFINE_enum(
         "checkpoint", "best", ["best", "newest"], "Which checkpoint: lowest held-out loss, or the last one."
     )
@@ -33,6 +38,40 @@ def define_flags() -> None:
         lower_bound=0,
         upper_bound=1,
     )
+
+
+def main() -> None:
+    """Examines the SavedModel of --check, or exports the --workdir.
+
+    Raises:
+      ConfigError: the flags do not say which of the two.
+      ExportError: as `check` and `export` do.
+    """
+    if FLAGS.check is not None:
+        check(Path(FLAGS.check))
+    elif FLAGS.workdir is None or FLAGS.name is None:
+        raise ConfigError("give --workdir and --name to export a run, or --check FOLDER to examine a SavedModel.")
+    else:
+        export()
+
+
+def check(directory: Path) -> None:
+    """Prints what a stock server would make of a SavedModel.
+
+    Raises:
+      ExportError: it would not load it, or not answer; or there is none.
+    """
+    from kerasllm.export import examine
+
+    examined = examine(directory)
+    for finding in examined.findings:
+        print(f"{'FAILS ' if finding.fails else 'advice'}  {finding.problem}\n        to mend: {finding.remedy}")
+    for note in examined.notes:
+        print(f"        {note}")
+    num_failures = sum(finding.fails for finding in examined.findings)
+    if num_failures:
+        raise ExportError(f"{directory}: {num_failures} findings that make a stock TensorFlow Serving fail.")
+    print(f"{directory}: a stock TensorFlow Serving runs it")
 
 
 def export() -> Path:
@@ -137,4 +176,4 @@ def model_card(workdir: Path, least: float | None) -> dict[str, str]:
 
 if __name__ == "__main__":
     define_flags()
-    run_program(export)
+    run_program(main)

@@ -15,18 +15,13 @@ import tensorflow as tf
 from kerasllm.config import LabelHead, Run
 from kerasllm.decisions import ClassDecision
 from kerasllm.errors import ExportError
-from kerasllm.export.checks import Call, check_export
+from kerasllm.export.checks import check_export
+from kerasllm.export.golden import GOLDEN_TEXTS, PARITY_FILE, Call, parity_json
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
+from kerasllm.export.warmup import WARMUP_FILE, bucket_text, length_buckets, write_warmup
 from kerasllm.text import Tokenizer
 
 FORMAT_VERSION = 2  # of assets.extra/export.json
-SAMPLE_TEXTS = (
-    "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn a year earlier.",
-    "该公司第三季度净利润同比下降百分之十二。",
-    "",
-    "plain 😀 text,\twith a tab and a\x00null byte",
-    "a much longer text that is cut in the end " * 40,
-)
 
 
 def write_classifier(
@@ -60,7 +55,10 @@ def write_classifier(
     signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
     notes = _notes(name, tokenizer, run, metrics or {}, decisions)
     files = {"export.json": notes, **_label_lists(heads), **(extra_files or {})}
-    return write_export(signatures, _sample_calls(signatures), bytes_of(model.weights), base_path, name, files)
+    calls = _golden_calls(signatures)
+    return write_export(
+        signatures, calls, bytes_of(model.weights), base_path, name, files, _warmup(run.export.sequence_length)
+    )
 
 
 def write_export(
@@ -70,8 +68,11 @@ def write_export(
     base_path: str | os.PathLike[str],
     name: str,
     extra_files: Mapping[str, str],
+    warmup: Sequence[tuple[str, Mapping[str, np.ndarray]]] = (),
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
+
+    With it go the calls as parity.json, and as warm-up requests the first row of each call and what `warmup` adds.
 
     Args:
       signatures: a tf.Module with a method `signatures` that gives the traced functions by name.
@@ -80,6 +81,7 @@ def write_export(
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       extra_files: name -> content of files for assets.extra.
+      warmup: further requests for the warm-up, (signature, inputs) each.
 
     Raises:
       ExportError: the name is none, the folder cannot be written, or a check failed.
@@ -91,7 +93,9 @@ def write_export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(signatures, str(unfinished), signatures=signatures.signatures())
-        _write_extra(unfinished / "assets.extra", extra_files)
+        _write_extra(unfinished / "assets.extra", {**extra_files, PARITY_FILE: parity_json(calls)})
+        requests = [*((call.signature, _first_row(call.inputs)) for call in calls), *warmup]
+        write_warmup(unfinished / "assets.extra" / WARMUP_FILE, name, requests)
         check_export(unfinished, parameter_bytes, calls)
         return _rename(unfinished, folder)
     except OSError as error:
@@ -113,9 +117,9 @@ def arrays_of(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {name: answer.numpy() for name, answer in answers.items()}
 
 
-def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
-    """What the model answers, computed eagerly and without the export, for each signature."""
-    for name, scores in signatures.logits(tf.constant(SAMPLE_TEXTS)).items():
+def _golden_calls(signatures: ClassifierSignatures) -> list[Call]:
+    """What the model answers to the golden texts, computed eagerly and without the export, for each signature."""
+    for name, scores in signatures.logits(tf.constant(GOLDEN_TEXTS)).items():
         labels = signatures.labels[name]
         if scores.shape[1] != len(labels):
             raise ExportError(
@@ -124,14 +128,26 @@ def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
             )
         if not np.isfinite(scores.numpy()).all():
             raise ExportError("the model answers with numbers that are not finite. Export another checkpoint.")
-    texts = [text.encode() for text in SAMPLE_TEXTS]
+    texts = [text.encode() for text in GOLDEN_TEXTS]
     examples = [_example(text) for text in texts]
     given = {"text": np.array(texts, object)}
     return [
         Call("serving_default", given, arrays_of(signatures.predict(tf.constant(texts)))),
         Call("labels", given, arrays_of(signatures.name_labels(tf.constant(texts)))),
+        Call("token_ids", given, arrays_of(signatures.token_ids(tf.constant(texts)))),
         Call("classify", {"inputs": np.array(examples, object)}, arrays_of(signatures.classify(tf.constant(examples)))),
     ]
+
+
+def _warmup(sequence_length: int) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """A text of each length, alone, for each signature that computes the model."""
+    texts = [bucket_text(num_tokens) for num_tokens in length_buckets(sequence_length)]
+    asked = [("serving_default", {"text": np.array([text], object)}) for text in texts]
+    return [*asked, *(("classify", {"inputs": np.array([_example(text)], object)}) for text in texts)]
+
+
+def _first_row(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[:1] for name, array in inputs.items()}
 
 
 def _example(text: bytes) -> bytes:

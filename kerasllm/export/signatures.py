@@ -45,14 +45,17 @@ class ClassifierSignatures(tf.Module):
         self._decided = {name: decided_in_graph(decisions[name]) for name in heads}
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        def pack(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             packed = pack_texts(tokenizer, texts, sequence_length)
             num_tokens = tf.reduce_sum(packed["sequence_ids"], axis=1)
             longest = tf.maximum(tf.reduce_max(num_tokens), 2)  # 2: of an empty batch too
-            outputs = model({key: rows[:, :longest] for key, rows in packed.items()}, training=False)
+            return {key: rows[:, :longest] for key, rows in packed.items()}
+
+        def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = model(pack(texts), training=False)
             return {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
 
-        self.logits = logits
+        self.pack, self.logits = pack, logits
 
     def predict(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Texts [B] string -> for each head label [B] string, probabilities [B, C], in_set [B, C] and abstain [B] bool.
@@ -84,6 +87,10 @@ class ClassifierSignatures(tf.Module):
             for name, labels in self.labels.items()
         }
 
+    def token_ids(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts [B] string -> token_ids [B, T] int32 as the model sees them, padded to the longest of the batch."""
+        return {"token_ids": self.pack(text)["token_ids"]}
+
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
         strings = tf.TensorSpec([None], tf.string)
@@ -91,6 +98,7 @@ class ClassifierSignatures(tf.Module):
             "serving_default": tf.function(self.predict, autograph=False).get_concrete_function(text=strings),
             "classify": tf.function(self.classify, autograph=False).get_concrete_function(inputs=strings),
             "labels": tf.function(self.name_labels, autograph=False).get_concrete_function(text=strings),
+            "token_ids": tf.function(self.token_ids, autograph=False).get_concrete_function(text=strings),
         }
 
 

@@ -191,6 +191,17 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
         for folder in (version, exports / "sentiment" / "1")
     ]
     assert sizes[0] == sizes[1]
+    checked = _export(f"--check={version}")
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.splitlines()[-1] == f"{version}: a stock TensorFlow Serving runs it"
+
+
+def test_the_program_wants_a_run_or_a_folder_to_check(tmp_path):
+    for flags, message in (([], "give --workdir and --name"), ([f"--check={tmp_path}"], "holds no saved_model.pb")):
+        finished = _export(*flags)
+        assert finished.returncode == 1
+        assert message in finished.stderr
+        assert finished.stderr.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize(

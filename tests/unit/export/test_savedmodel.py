@@ -157,15 +157,6 @@ def test_variables_stored_twice_are_found(tmp_path):
     assert "stored twice" in _findings(tmp_path / "1", parameter_bytes=200_000)
 
 
-def test_answers_other_than_the_models_are_found():
-    served, model = np.array([[0.2, 0.8]], np.float32), np.array([[0.2001, 0.7999]], np.float32)
-    assert list(checks._difference("p", served, model)) == ["p: served answers differ from the model's by 1.00e-04"]
-    assert list(checks._difference("p", served, served + np.float32(5e-6))) == []
-    assert "shape" in next(checks._difference("p", served, model[0]))
-    labels = np.array([b"a"], object), np.array([b"b"], object)
-    assert list(checks._difference("l", *labels)) == ["l: [b'a'] served, [b'b'] from the model"]
-
-
 @pytest.mark.slow
 def test_the_check_runs_an_export_in_another_process_and_compares(exported):
     probabilities = np.array([[0.2, 0.3, 0.5]], np.float32)
