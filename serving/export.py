@@ -6,12 +6,16 @@ python -m serving.export --check exports/sentiment/1    # or any other SavedMode
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from apps.flags import run_program
 from kerasllm.config import Run, load_run
-from kerasllm.errors import ConfigError, ExportError
+from kerasllm.errors import ConfigError, DataError, ExportError
+
+if TYPE_CHECKING:
+    from kerasllm.trained import Trained
 
 FLAGS = flags.FLAGS
 
@@ -21,6 +25,15 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the fine-tuning run: run.yaml, tokenizer/, checkpoints/.")
     flags.DEFINE_string("base_path", "exports", "Folder of all exported models.")
     flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.")
+    flags.DEFINE_bool(
+        "measure_batching",
+        False,
+        "Times batches of 1 to 64 rows of the export and writes batching_params.pbtxt with the best; takes seconds to "
+        "minutes, on a machine like the one that serves.",
+    )
+    flags.DEFINE_string(
+        "evaluation", None, "Labelled file: its text of median length is what --measure_batching times."
+    )
     flags.DEFINE_string(
         "check",
         None,
@@ -102,13 +115,15 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
-    folder = recommending.export(workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    folder = recommending.export(
+        workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics, FLAGS.measure_batching
+    )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 
 
 def _export_classifier(workdir: Path, run: Run) -> Path:
-    from kerasllm.export import write_classifier
+    from kerasllm.export import ExportOptions, write_classifier
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint
 
@@ -124,9 +139,42 @@ def _export_classifier(workdir: Path, run: Run) -> Path:
         checkpoint.metrics,
         trained.decisions,
         model_card(workdir, FLAGS.min_behaviour),
+        ExportOptions(
+            behaviour_of(workdir, run),
+            median_text(trained, FLAGS.evaluation) if FLAGS.measure_batching else None,
+        ),
     )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
+
+
+def median_text(trained: "Trained", evaluation: str | None) -> str:
+    """The text of median length in tokens of a labelled file; without one, a text of half the length of the longest.
+
+    Raises:
+      DataError: the file cannot be read, or has no texts.
+    """
+    from kerasllm.data import lengths_of, read_texts
+    from kerasllm.export.warmup import bucket_text
+
+    if evaluation is None:
+        return bucket_text(trained.run.export.sequence_length // 2).decode()
+    texts = read_texts(evaluation, trained.run.data)
+    if not texts:
+        raise DataError(f"--evaluation {evaluation} has no texts. Give a file with some.")
+    order = sorted(zip(lengths_of(trained.tokenizer, texts), texts, strict=True))
+    return order[len(order) // 2][1]
+
+
+def behaviour_of(workdir: Path, run: Run) -> tuple[str, ...]:
+    """The section of the model card on behaviour.json, if the workdir has one that can be read."""
+    from kerasllm.export.card import behaviour_section
+
+    try:
+        tested = json.loads((workdir / "behaviour.json").read_text(encoding="utf-8"))
+        return tuple(behaviour_section(tested, run.export.min_behaviour))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ("## Behaviour tests", "", "None were run.", "")
 
 
 def check_behaviour(workdir: Path, run: Run, step: int, least: float | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasllm.errors import ExportError
+from kerasllm.export.batching import BATCHING_FILE
 from kerasllm.export.checks import (
     Finding,
     batch_findings,
@@ -21,7 +22,6 @@ from kerasllm.export.operations import all_servers
 from kerasllm.export.warmup import WARMUP_FILE
 
 PARITY_TOLERANCE = 1e-4  # of a float: another machine adds in another order
-BATCHING_FILE = "batching_params.pbtxt"  # of a version's folder: with it the version is batched
 
 
 @dataclass(frozen=True)

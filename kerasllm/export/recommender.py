@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerasllm.config import DISLIKED, LIKED, NEUTRAL, Recommendation
 from kerasllm.export.golden import GOLDEN_TEXTS, Call
-from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
+from kerasllm.export.savedmodel import Request, arrays_of, bytes_of, write_export
 from kerasllm.export.warmup import bucket_text, length_buckets
 from kerasllm.models.recommendation import IMPOSSIBLE, Recommender
 
@@ -229,6 +229,7 @@ def write_recommender(
     name: str,
     notes: Mapping[str, Any],
     names: ItemNames,
+    measure_batching: bool = False,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
@@ -238,6 +239,7 @@ def write_recommender(
       name: of the model.
       notes: what else assets.extra/export.json says.
       names: of the items, written as assets.extra/items.jsonl.
+      measure_batching: times lists for the longest history and writes batching_params.pbtxt.
 
     Raises:
       ExportError: the name is none, the folder cannot be written, or a check failed.
@@ -264,6 +266,9 @@ def write_recommender(
         "items.jsonl": "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items),
     }
     long = ",".join(names.ids[: signatures.settings.history_length]).encode()  # the longest history that is read
-    warmup = [("recommend", {"history": np.array([long], object), "blocked": np.array([b""], object)})]
+    longest = {"history": np.array([long], object), "blocked": np.array([b""], object)}
+    warmup: list[Request] = [("recommend", longest)]
     warmup += [("embed_items", {"text": np.array([bucket_text(size)], object)}) for size in length_buckets(MAX_WARMED)]
-    return write_export(signatures, calls, bytes_of(signatures.variables), base_path, name, files, warmup)
+    measured = ("serving_default", longest) if measure_batching else None
+    size = bytes_of(signatures.variables)
+    return write_export(signatures, calls, size, base_path, name, files, warmup, measured=measured)

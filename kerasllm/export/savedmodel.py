@@ -1,5 +1,6 @@
 """How does a model become a numbered folder that servers pick up? Written aside, checked, then renamed."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,13 +16,29 @@ import tensorflow as tf
 from kerasllm.config import LabelHead, Run
 from kerasllm.decisions import ClassDecision
 from kerasllm.errors import ExportError
-from kerasllm.export.checks import check_export
+from kerasllm.export.batching import BATCHING_FILE, batching_params, measure_latency
+from kerasllm.export.card import CARD_FILE, model_card
+from kerasllm.export.checks import check_export, read_meta_graph
 from kerasllm.export.golden import GOLDEN_TEXTS, PARITY_FILE, Call, parity_json
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
 from kerasllm.export.warmup import WARMUP_FILE, bucket_text, length_buckets, write_warmup
 from kerasllm.text import Tokenizer
 
+Request = tuple[str, Mapping[str, np.ndarray]]  # signature, inputs
 FORMAT_VERSION = 2  # of assets.extra/export.json
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What an export may have beside the model.
+
+    Attributes:
+      about: further sections of the model card, as lines of Markdown.
+      measured_text: a text of median length: batches of it are timed, which decides how a server batches.
+    """
+
+    about: tuple[str, ...] = ()
+    measured_text: str | None = None
 
 
 def write_classifier(
@@ -33,6 +50,7 @@ def write_classifier(
     metrics: Mapping[str, float] | None = None,
     decisions: Mapping[str, ClassDecision] | None = None,
     extra_files: Mapping[str, str] | None = None,
+    options: ExportOptions | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole or not at all.
 
@@ -45,7 +63,8 @@ def write_classifier(
       metrics: of the evaluation, noted in assets.extra/export.json.
       decisions: by head, what is concluded from its logits; without, probabilities are as they are and every text is
         answered.
-      extra_files: name -> content of more files for assets.extra, such as a model card.
+      extra_files: name -> content of more files for assets.extra, such as an application's own model card.
+      options: what else it has.
 
     Raises:
       ExportError: the labels do not fit the model, the folder cannot be written, or a check failed.
@@ -55,9 +74,18 @@ def write_classifier(
     signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
     notes = _notes(name, tokenizer, run, metrics or {}, decisions)
     files = {"export.json": notes, **_label_lists(heads), **(extra_files or {})}
-    calls = _golden_calls(signatures)
+    options = options or ExportOptions()
+    measured = options.measured_text
     return write_export(
-        signatures, calls, bytes_of(model.weights), base_path, name, files, _warmup(run.export.sequence_length)
+        signatures,
+        _golden_calls(signatures),
+        bytes_of(model.weights),
+        base_path,
+        name,
+        files,
+        _warmup(run.export.sequence_length),
+        options.about,
+        None if measured is None else ("serving_default", {"text": np.array([measured.encode()], object)}),
     )
 
 
@@ -68,11 +96,14 @@ def write_export(
     base_path: str | os.PathLike[str],
     name: str,
     extra_files: Mapping[str, str],
-    warmup: Sequence[tuple[str, Mapping[str, np.ndarray]]] = (),
+    warmup: Sequence[Request] = (),
+    about: Sequence[str] = (),
+    measured: Request | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
-    With it go the calls as parity.json, and as warm-up requests the first row of each call and what `warmup` adds.
+    With it go a model card, the calls as parity.json, and as warm-up requests the first row of each call and what
+    `warmup` adds.
 
     Args:
       signatures: a tf.Module with a method `signatures` that gives the traced functions by name.
@@ -81,7 +112,9 @@ def write_export(
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       extra_files: name -> content of files for assets.extra.
-      warmup: further requests for the warm-up, (signature, inputs) each.
+      warmup: further requests for the warm-up.
+      about: further sections of the model card, as lines of Markdown.
+      measured: one row of which batches are timed, to write batching_params.pbtxt; None: a server decides.
 
     Raises:
       ExportError: the name is none, the folder cannot be written, or a check failed.
@@ -97,6 +130,12 @@ def write_export(
         requests = [*((call.signature, _first_row(call.inputs)) for call in calls), *warmup]
         write_warmup(unfinished / "assets.extra" / WARMUP_FILE, name, requests)
         check_export(unfinished, parameter_bytes, calls)
+        seconds = None if measured is None else measure_latency(unfinished, *measured)
+        if seconds is not None:
+            (unfinished / BATCHING_FILE).write_text(batching_params(seconds), encoding="utf-8")
+        known, notes = read_meta_graph(unfinished).signature_def, json.loads(extra_files.get("export.json", "{}"))
+        card = model_card(unfinished, name, known, notes, about, seconds)
+        _write_extra(unfinished / "assets.extra", {CARD_FILE: card})
         return _rename(unfinished, folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written ({error}). Give another --base_path.") from error
@@ -139,10 +178,10 @@ def _golden_calls(signatures: ClassifierSignatures) -> list[Call]:
     ]
 
 
-def _warmup(sequence_length: int) -> list[tuple[str, dict[str, np.ndarray]]]:
+def _warmup(sequence_length: int) -> list[Request]:
     """A text of each length, alone, for each signature that computes the model."""
     texts = [bucket_text(num_tokens) for num_tokens in length_buckets(sequence_length)]
-    asked = [("serving_default", {"text": np.array([text], object)}) for text in texts]
+    asked: list[Request] = [("serving_default", {"text": np.array([text], object)}) for text in texts]
     return [*asked, *(("classify", {"inputs": np.array([_example(text)], object)}) for text in texts)]
 
 

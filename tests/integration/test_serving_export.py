@@ -182,7 +182,9 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
     (workdir / "run.yaml").write_text(dump_run(run))
     tokenizer.save(workdir / "tokenizer")
     CheckpointFolder(workdir / "checkpoints").save(7, model, None, run, {"accuracy": 0.75})
-    finished = _export(f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment")
+    finished = _export(
+        f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment", "--measure_batching"
+    )
     version = tmp_path / "exports" / "sentiment" / "1"
     assert finished.stdout == f"Exported step 7 of {workdir} to {version}\n", finished.stderr
     assert json.loads((version / "assets.extra" / "export.json").read_text())["metrics"] == {"accuracy": 0.75}
@@ -191,6 +193,8 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
         for folder in (version, exports / "sentiment" / "1")
     ]
     assert sizes[0] == sizes[1]
+    assert "max_execution_batch_size { value: " in (version / "batching_params.pbtxt").read_text()
+    assert "## Latency" in (version / "assets.extra" / "README.md").read_text()
     checked = _export(f"--check={version}")
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.splitlines()[-1] == f"{version}: a stock TensorFlow Serving runs it"
