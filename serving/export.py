@@ -5,6 +5,7 @@ python -m serving.export --check exports/sentiment/1    # or any other SavedMode
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from absl import flags
 
 from apps.flags import run_program
 from kerasllm.config import Run, load_run
-from kerasllm.errors import ConfigError, DataError, ExportError
+from kerasllm.errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
     from kerasllm.trained import Trained
@@ -31,8 +32,17 @@ def define_flags() -> None:
         "Times batches of 1 to 64 rows of the export and writes batching_params.pbtxt with the best; takes seconds to "
         "minutes, on a machine like the one that serves.",
     )
+    flags.DEFINE_bool(
+        "bfloat16_weights",
+        False,
+        "Stores matrices as bfloat16, in half of the bytes, and tells what that changes for the texts of --evaluation; "
+        "servers compute in float32 as ever.",
+    )
     flags.DEFINE_string(
-        "evaluation", None, "Labelled file: its text of median length is what --measure_batching times."
+        "evaluation",
+        None,
+        "Labelled file, or .txt with a text a line: its text of median length is what --measure_batching times, and "
+        "--bfloat16_weights needs it.",
     )
     flags.DEFINE_string(
         "check",
@@ -107,6 +117,10 @@ def export() -> Path:
             f"--workdir {workdir} holds a run of {run.objective.task}; what can be exported: {', '.join(writers)}. "
             "Fine-tune one of these from it first."
         )
+    if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
+        raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
+    if FLAGS.bfloat16_weights and FLAGS.evaluation is None:
+        raise ConfigError("--bfloat16_weights needs --evaluation FILE, to tell what rounding changes for its texts.")
     return writers[run.objective.task](workdir, run)
 
 
@@ -123,6 +137,7 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
 
 
 def _export_classifier(workdir: Path, run: Run) -> Path:
+    from kerasllm.data import read_texts
     from kerasllm.export import ExportOptions, write_classifier
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint
@@ -130,6 +145,7 @@ def _export_classifier(workdir: Path, run: Run) -> Path:
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     check_behaviour(workdir, run, checkpoint.step, FLAGS.min_behaviour)
     trained = load(workdir, FLAGS.checkpoint)
+    texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.evaluation is not None else []
     folder = write_classifier(
         trained.model,
         trained.tokenizer,
@@ -141,27 +157,28 @@ def _export_classifier(workdir: Path, run: Run) -> Path:
         model_card(workdir, FLAGS.min_behaviour),
         ExportOptions(
             behaviour_of(workdir, run),
-            median_text(trained, FLAGS.evaluation) if FLAGS.measure_batching else None,
+            median_text(trained, texts) if FLAGS.measure_batching else None,
+            FLAGS.bfloat16_weights,
+            tuple(texts),
         ),
     )
+    notes = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))
+    for head, one in notes.get("bfloat16_weights", {}).items():
+        print(
+            f"{head}: bfloat16 weights change {one['labels_changed']} of {one['num_texts']} labels, a probability by "
+            f"{one['largest_difference']:.1e} at most"
+        )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 
 
-def median_text(trained: "Trained", evaluation: str | None) -> str:
-    """The text of median length in tokens of a labelled file; without one, a text of half the length of the longest.
-
-    Raises:
-      DataError: the file cannot be read, or has no texts.
-    """
-    from kerasllm.data import lengths_of, read_texts
+def median_text(trained: "Trained", texts: Sequence[str]) -> str:
+    """The text of median length in tokens; without any, a text half as long as the longest that is read."""
+    from kerasllm.data import lengths_of
     from kerasllm.export.warmup import bucket_text
 
-    if evaluation is None:
-        return bucket_text(trained.run.export.sequence_length // 2).decode()
-    texts = read_texts(evaluation, trained.run.data)
     if not texts:
-        raise DataError(f"--evaluation {evaluation} has no texts. Give a file with some.")
+        return bucket_text(trained.run.export.sequence_length // 2).decode()
     order = sorted(zip(lengths_of(trained.tokenizer, texts), texts, strict=True))
     return order[len(order) // 2][1]
 

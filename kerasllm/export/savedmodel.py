@@ -20,6 +20,7 @@ from kerasllm.export.batching import BATCHING_FILE, batching_params, measure_lat
 from kerasllm.export.card import CARD_FILE, model_card
 from kerasllm.export.checks import check_export, read_meta_graph
 from kerasllm.export.golden import GOLDEN_TEXTS, PARITY_FILE, Call, parity_json
+from kerasllm.export.narrow import Rounding, compare, rounding_section
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
 from kerasllm.export.warmup import WARMUP_FILE, bucket_text, length_buckets, write_warmup
 from kerasllm.text import Tokenizer
@@ -35,10 +36,14 @@ class ExportOptions:
     Attributes:
       about: further sections of the model card, as lines of Markdown.
       measured_text: a text of median length: batches of it are timed, which decides how a server batches.
+      bfloat16_weights: stores matrices in half of the bytes; the card tells what it changes for `evaluation_texts`.
+      evaluation_texts: for that.
     """
 
     about: tuple[str, ...] = ()
     measured_text: str | None = None
+    bfloat16_weights: bool = False
+    evaluation_texts: tuple[str, ...] = ()
 
 
 def write_classifier(
@@ -71,20 +76,25 @@ def write_classifier(
     """
     heads = run.data.label_heads()
     decisions = {head: ClassDecision.undecided(len(one.labels)) for head, one in heads.items()} | dict(decisions or {})
-    signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
-    notes = _notes(name, tokenizer, run, metrics or {}, decisions)
+    options, length = options or ExportOptions(), run.export.sequence_length
+    signatures = ClassifierSignatures(model, tokenizer, heads, length, decisions, options.bfloat16_weights)
+    calls = _golden_calls(signatures)
+    rounding = {}
+    if options.bfloat16_weights:
+        exact = ClassifierSignatures(model, tokenizer, heads, length, decisions)
+        rounding = compare(exact, signatures, options.evaluation_texts)
+    notes = _notes(name, tokenizer, run, metrics or {}, decisions, rounding)
     files = {"export.json": notes, **_label_lists(heads), **(extra_files or {})}
-    options = options or ExportOptions()
     measured = options.measured_text
     return write_export(
         signatures,
-        _golden_calls(signatures),
-        bytes_of(model.weights),
+        calls,
+        bytes_of(signatures.stored),
         base_path,
         name,
         files,
-        _warmup(run.export.sequence_length),
-        options.about,
+        _warmup(length),
+        [*options.about, *(rounding_section(rounding) if rounding else ())],
         None if measured is None else ("serving_default", {"text": np.array([measured.encode()], object)}),
     )
 
@@ -195,7 +205,12 @@ def _example(text: bytes) -> bytes:
 
 
 def _notes(
-    name: str, tokenizer: Tokenizer, run: Run, metrics: Mapping[str, float], decisions: Mapping[str, ClassDecision]
+    name: str,
+    tokenizer: Tokenizer,
+    run: Run,
+    metrics: Mapping[str, float],
+    decisions: Mapping[str, ClassDecision],
+    rounding: Mapping[str, Rounding],
 ) -> str:
     heads = run.data.label_heads().items()
     notes: dict[str, Any] = {
@@ -206,6 +221,8 @@ def _notes(
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "metrics": dict(metrics),
     }
+    if rounding:
+        notes["bfloat16_weights"] = {head: dataclasses.asdict(one) for head, one in rounding.items()}
     return json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -53,8 +53,8 @@ def _answer(session: Any, definition: Any, tries: list[dict[str, Any]], repeats:
 def _text(error: Exception) -> str:
     """The kind of an error and its first line that says something; Session.run puts where it happened around it."""
     lines = (getattr(error, "message", None) or str(error)).splitlines()
-    empty = ("", "Graph execution error:", "Detected at node", "Node:")
-    telling = [line for line in lines if line.strip() not in empty and not line.startswith(empty[1:])]
+    around = ("Graph execution error:", "Detected at node", "Node:", "<stack traces", " ", "\t")
+    telling = [line for line in lines if line and not line.startswith(around)]
     return f"{type(error).__name__}: {telling[0].strip() if telling else 'it said nothing'}"
 
 

@@ -2,6 +2,7 @@
 
 # B texts, C classes
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kerasllm.config import LabelHead
 from kerasllm.decisions import ClassDecision
+from kerasllm.export.narrow import NarrowWeights
 from kerasllm.text import Tokenizer, pack_texts
 
 TEXT_FEATURE = "text"  # of the tf.train.Examples that Classify sends
@@ -27,6 +29,10 @@ class ClassifierSignatures(tf.Module):
       heads: by name; their labels in the order of the logits.
       sequence_length: tokens that a text is cut to; rows are padded to the longest of the batch.
       decisions: by head, what is concluded from its logits.
+      bfloat16_weights: stores matrices as bfloat16 and computes with what comes out of that.
+
+    Attributes:
+      stored: the variables on disk.
     """
 
     def __init__(
@@ -36,9 +42,12 @@ class ClassifierSignatures(tf.Module):
         heads: Mapping[str, LabelHead],
         sequence_length: int,
         decisions: Mapping[str, ClassDecision],
+        bfloat16_weights: bool = False,
     ) -> None:
         super().__init__(name="classifier")
-        self._tracked = [variable.value for variable in model.weights]
+        narrow = NarrowWeights(model) if bfloat16_weights else None
+        self._tracked = narrow.tracked if narrow else [variable.value for variable in model.weights]
+        self.stored = narrow.stored if narrow else self._tracked
         self._tracked_text = tokenizer.assets
         self.sequence_length = sequence_length
         self.labels = {name: head.labels for name, head in heads.items()}
@@ -52,7 +61,8 @@ class ClassifierSignatures(tf.Module):
             return {key: rows[:, :longest] for key, rows in packed.items()}
 
         def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = model(pack(texts), training=False)
+            with narrow.in_place() if narrow else contextlib.nullcontext():
+                outputs = model(pack(texts), training=False)
             return {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
 
         self.pack, self.logits = pack, logits

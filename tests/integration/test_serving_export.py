@@ -173,15 +173,19 @@ def _export(*flags):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
-def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path):
+@pytest.fixture(scope="module")
+def workdir(run, model, tokenizer, tmp_path_factory):
     from kerasllm.training.checkpoints import CheckpointFolder
 
-    workdir = tmp_path / "workdir"
-    workdir.mkdir()
+    workdir = tmp_path_factory.mktemp("workdir")
     (workdir / "run.yaml").write_text(dump_run(run))
     tokenizer.save(workdir / "tokenizer")
     CheckpointFolder(workdir / "checkpoints").save(7, model, None, run, {"accuracy": 0.75})
+    return workdir
+
+
+@pytest.mark.slow
+def test_the_program_exports_a_workdir(workdir, exports, tmp_path):
     finished = _export(
         f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment", "--measure_batching"
     )
@@ -198,6 +202,24 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
     checked = _export(f"--check={version}")
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.splitlines()[-1] == f"{version}: a stock TensorFlow Serving runs it"
+
+
+@pytest.mark.slow
+def test_the_program_stores_weights_as_bfloat16_and_tells_what_that_changes(workdir, exports, tmp_path):
+    refused = _export(f"--workdir={workdir}", "--name=sentiment", "--bfloat16_weights")
+    assert "--bfloat16_weights needs --evaluation FILE" in refused.stderr
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS[:4]) + "\n")
+    flags = [f"--base_path={tmp_path}", "--name=sentiment", "--bfloat16_weights", f"--evaluation={tmp_path}/texts.txt"]
+    finished = _export(f"--workdir={workdir}", *flags)
+    assert finished.returncode == 0, finished.stderr
+    told = finished.stdout.splitlines()[0]
+    assert told.startswith("label: bfloat16 weights change ")
+    assert " of 4 labels, a probability by " in told
+    sizes = [
+        sum(path.stat().st_size for path in (folder / "variables").glob("*.data*"))
+        for folder in (tmp_path / "sentiment" / "1", exports / "sentiment" / "1")
+    ]
+    assert sizes[0] < 0.75 * sizes[1]  # a small model: norms and bookkeeping are a large share of it
 
 
 def test_the_program_wants_a_run_or_a_folder_to_check(tmp_path):
