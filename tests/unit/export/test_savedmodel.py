@@ -1,4 +1,4 @@
-"""Is an export whole, numbered, written once, and refused when servers could not run it?"""
+"""Is an export whole, numbered, written once, and refused where servers cannot run it? [n]: the protocol checklist."""
 
 import json
 import shutil
@@ -31,6 +31,7 @@ def test_an_export_is_a_numbered_folder_with_its_notes(exported):
 
 
 def test_nothing_is_left_beside_the_version(exported):
+    """[56]."""
     assert [path.name for path in exported.parent.iterdir()] == ["1"]
 
 
@@ -89,6 +90,8 @@ def test_labels_that_do_not_fit_the_model_are_refused(model, tokenizer, tmp_path
 
 
 def test_a_failed_check_leaves_no_version(model, tokenizer, run, tmp_path, monkeypatch):
+    """[56]."""
+
     def refuse(*_):
         raise ExportError("no")
 
@@ -125,17 +128,20 @@ def _findings(path, parameter_bytes=0):
 
 
 def test_a_function_compiled_by_xla_is_found(tmp_path):
+    """[53]."""
     compiled = tf.function(lambda x: x + 1, jit_compile=True)
     _save(tmp_path / "1", lambda x: {"y": compiled(x)}, compiled=compiled)
     assert "compiled by XLA" in _findings(tmp_path / "1")
 
 
 def test_a_call_of_python_is_found(tmp_path):
+    """[54]."""
     _save(tmp_path / "1", lambda x: {"y": tf.reshape(tf.numpy_function(np.sin, [x], tf.float32), tf.shape(x))})
     assert "calls Python" in _findings(tmp_path / "1")
 
 
 def test_an_operation_newer_than_the_servers_is_found(tmp_path):
+    """[52]."""
     import tensorflow_text as tf_text
 
     def trim(x):
@@ -147,6 +153,7 @@ def test_an_operation_newer_than_the_servers_is_found(tmp_path):
 
 
 def test_an_output_without_batch_dimension_is_found(tmp_path):
+    """[55]."""
     _save(tmp_path / "1", lambda x: {"y": tf.reduce_sum(x)})
     assert "y has shape []" in _findings(tmp_path / "1")
 
