@@ -235,8 +235,9 @@ def export(
     base_path: str | os.PathLike[str],
     name: str,
     metrics: Mapping[str, float] | None = None,
+    measure_batching: bool = False,
 ) -> Path:
-    """Writes the next version of the recommender in a workdir; arguments as in `export.write_classifier`."""
+    """Writes the next version of the recommender in a workdir; arguments as in `export.write_recommender`."""
     recommender = load(workdir, which)
     notes = {
         "recommendation": recommender.run.recommendation.model_dump(),
@@ -245,7 +246,8 @@ def export(
         "tokenizer_fingerprint": recommender.encoder.tokenizer.fingerprint,
         "metrics": dict(metrics or {}),
     }
-    return write_recommender(signatures_of(recommender), base_path, name, notes, names_of(recommender.catalogue))
+    names = names_of(recommender.catalogue)
+    return write_recommender(signatures_of(recommender), base_path, name, notes, names, measure_batching)
 
 
 def _write_catalogue(workdir: Path, catalogue: Catalogue, log: Events, text: np.ndarray, tables: ItemTables) -> None:

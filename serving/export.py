@@ -1,27 +1,55 @@
 """How does a fine-tuned workdir become a model that servers pick up?
 
 python -m serving.export --workdir runs/sentiment --base_path exports --name sentiment
+python -m serving.export --check exports/sentiment/1    # or any other SavedModel
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from apps.flags import run_program
 from kerasllm.config import Run, load_run
-from kerasllm.errors import ExportError
+from kerasllm.errors import ConfigError, ExportError
+
+if TYPE_CHECKING:
+    from kerasllm.trained import Trained
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """Says where from and where to."""
-    flags.DEFINE_string(
-        "workdir", None, "Folder of the fine-tuning run: run.yaml, tokenizer/, checkpoints/.", required=True
-    )
+    flags.DEFINE_string("workdir", None, "Folder of the fine-tuning run: run.yaml, tokenizer/, checkpoints/.")
     flags.DEFINE_string("base_path", "exports", "Folder of all exported models.")
-    flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.", required=True)
+    flags.DEFINE_string("name", None, "Name of the model; its versions stand in BASE_PATH/NAME/.")
+    flags.DEFINE_bool(
+        "measure_batching",
+        False,
+        "Times batches of 1 to 64 rows of the export and writes batching_params.pbtxt with the best; takes seconds to "
+        "minutes, on a machine like the one that serves.",
+    )
+    flags.DEFINE_bool(
+        "bfloat16_weights",
+        False,
+        "Stores matrices as bfloat16, in half of the bytes, and tells what that changes for the texts of --evaluation; "
+        "servers compute in float32 as ever.",
+    )
+    flags.DEFINE_string(
+        "evaluation",
+        None,
+        "Labelled file, or .txt with a text a line: its text of median length is what --measure_batching times, and "
+        "--bfloat16_weights needs it.",
+    )
+    flags.DEFINE_string(
+        "check",
+        None,
+        "Folder of one version of a SavedModel, of this project or not: nothing is exported; it tells what a stock "
+        "TensorFlow Serving would make of it, with exit code 1 if something would fail.",
+    )
     flags.DEFINE_enum(
         "checkpoint", "best", ["best", "newest"], "Which checkpoint: lowest held-out loss, or the last one."
     )
@@ -33,6 +61,40 @@ def define_flags() -> None:
         lower_bound=0,
         upper_bound=1,
     )
+
+
+def main() -> None:
+    """Examines the SavedModel of --check, or exports the --workdir.
+
+    Raises:
+      ConfigError: the flags do not say which of the two.
+      ExportError: as `check` and `export` do.
+    """
+    if FLAGS.check is not None:
+        check(Path(FLAGS.check))
+    elif FLAGS.workdir is None or FLAGS.name is None:
+        raise ConfigError("give --workdir and --name to export a run, or --check FOLDER to examine a SavedModel.")
+    else:
+        export()
+
+
+def check(directory: Path) -> None:
+    """Prints what a stock server would make of a SavedModel.
+
+    Raises:
+      ExportError: it would not load it, or not answer; or there is none.
+    """
+    from kerasllm.export import examine
+
+    examined = examine(directory)
+    for finding in examined.findings:
+        print(f"{'FAILS ' if finding.fails else 'advice'}  {finding.problem}\n        to mend: {finding.remedy}")
+    for note in examined.notes:
+        print(f"        {note}")
+    num_failures = sum(finding.fails for finding in examined.findings)
+    if num_failures:
+        raise ExportError(f"{directory}: {num_failures} findings that make a stock TensorFlow Serving fail.")
+    print(f"{directory}: a stock TensorFlow Serving runs it")
 
 
 def export() -> Path:
@@ -59,6 +121,10 @@ def export() -> Path:
             f"--workdir {workdir} holds a run of {run.objective.task}; what can be exported: {', '.join(writers)}. "
             "Fine-tune one of these from it first."
         )
+    if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
+        raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
+    if FLAGS.bfloat16_weights and FLAGS.evaluation is None:
+        raise ConfigError("--bfloat16_weights needs --evaluation FILE, to tell what rounding changes for its texts.")
     return writers[run.objective.task](workdir, run)
 
 
@@ -67,7 +133,9 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
-    folder = recommending.export(workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    folder = recommending.export(
+        workdir, FLAGS.checkpoint, FLAGS.base_path, FLAGS.name, checkpoint.metrics, FLAGS.measure_batching
+    )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 
@@ -85,13 +153,15 @@ def _export_generator(workdir: Path, run: Run) -> Path:
 
 
 def _export_classifier(workdir: Path, run: Run) -> Path:
-    from kerasllm.export import write_classifier
+    from kerasllm.data import read_texts
+    from kerasllm.export import ExportOptions, write_classifier
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     check_behaviour(workdir, run, checkpoint.step, FLAGS.min_behaviour)
     trained = load(workdir, FLAGS.checkpoint)
+    texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.evaluation is not None else []
     folder = write_classifier(
         trained.model,
         trained.tokenizer,
@@ -101,9 +171,43 @@ def _export_classifier(workdir: Path, run: Run) -> Path:
         checkpoint.metrics,
         trained.decisions,
         model_card(workdir, FLAGS.min_behaviour),
+        ExportOptions(
+            behaviour_of(workdir, run),
+            median_text(trained, texts) if FLAGS.measure_batching else None,
+            FLAGS.bfloat16_weights,
+            tuple(texts),
+        ),
     )
+    notes = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))
+    for head, one in notes.get("bfloat16_weights", {}).items():
+        print(
+            f"{head}: bfloat16 weights change {one['labels_changed']} of {one['num_texts']} labels, a probability by "
+            f"{one['largest_difference']:.1e} at most"
+        )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
+
+
+def median_text(trained: "Trained", texts: Sequence[str]) -> str:
+    """The text of median length in tokens; without any, a text half as long as the longest that is read."""
+    from kerasllm.data import lengths_of
+    from kerasllm.export.warmup import bucket_text
+
+    if not texts:
+        return bucket_text(trained.run.export.sequence_length // 2).decode()
+    order = sorted(zip(lengths_of(trained.tokenizer, texts), texts, strict=True))
+    return order[len(order) // 2][1]
+
+
+def behaviour_of(workdir: Path, run: Run) -> tuple[str, ...]:
+    """The section of the model card on behaviour.json, if the workdir has one that can be read."""
+    from kerasllm.export.card import behaviour_section
+
+    try:
+        tested = json.loads((workdir / "behaviour.json").read_text(encoding="utf-8"))
+        return tuple(behaviour_section(tested, run.export.min_behaviour))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ("## Behaviour tests", "", "None were run.", "")
 
 
 def check_behaviour(workdir: Path, run: Run, step: int, least: float | None) -> None:
@@ -153,4 +257,4 @@ def model_card(workdir: Path, least: float | None) -> dict[str, str]:
 
 if __name__ == "__main__":
     define_flags()
-    run_program(export)
+    run_program(main)

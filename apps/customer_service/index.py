@@ -37,7 +37,7 @@ def main() -> None:
     from apps.customer_service import assembly
     from apps.customer_service.documents import read_documents
     from apps.customer_service.task import KEPT, read_pairs
-    from kerasllm.export import Call, arrays_of, bytes_of, write_export
+    from kerasllm.export import GOLDEN_TEXTS, Call, arrays_of, bytes_of, write_export
 
     workdir = Path(FLAGS.workdir)
     replies = assembly.read_replies(Path(FLAGS.replies)) if FLAGS.replies else None
@@ -52,12 +52,14 @@ def main() -> None:
     questions, contexts = ([text.encode() for text in column] for column in zip(*SAMPLES, strict=True))
     both = {"question": np.array(questions, object), "context": np.array(contexts, object)}
     replied = arrays_of(signatures.reply(tf.constant(questions), tf.constant(contexts)))
-    texts = {"text": both["question"]}
+    golden = [text.encode() for text in GOLDEN_TEXTS]
+    texts = {"text": np.array(golden, object)}
     calls = [
         Call("serving_default", both, replied),
         Call("reply", both, replied),
-        Call("intent", texts, arrays_of(signatures.intent(tf.constant(questions)))),
-        Call("embed", texts, arrays_of(signatures.embed(tf.constant(questions)))),
+        Call("intent", texts, arrays_of(signatures.intent(tf.constant(golden)))),
+        Call("embed", texts, arrays_of(signatures.embed(tf.constant(golden)))),
+        Call("token_ids", texts, arrays_of(signatures.token_ids(tf.constant(golden)))),
     ]
     notes = {
         "format_version": FORMAT_VERSION,

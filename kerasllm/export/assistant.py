@@ -221,6 +221,10 @@ class AssistantSignatures(tf.Module):
         """Texts [B] string -> embedding [B, D] float32 of length 1."""
         return {"embedding": self._ranker.index.embed(text)}
 
+    def token_ids(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts [B] string -> token_ids [B, T] int32 as the intent classifier sees them."""
+        return self._intent.token_ids(text)
+
     def signatures(self) -> dict[str, Any]:
         """The traced functions by signature name."""
         strings = tf.TensorSpec([None], tf.string)
@@ -230,6 +234,7 @@ class AssistantSignatures(tf.Module):
             "reply": reply,
             "intent": tf.function(self.intent, autograph=False).get_concrete_function(text=strings),
             "embed": tf.function(self.embed, autograph=False).get_concrete_function(text=strings),
+            "token_ids": tf.function(self.token_ids, autograph=False).get_concrete_function(text=strings),
         }
 
     def _values(self, question: tf.Tensor, context: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:

@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm.config import DISLIKED, LIKED, NEUTRAL, Recommendation
-from kerasllm.export.checks import Call
-from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
+from kerasllm.export.golden import GOLDEN_TEXTS, Call
+from kerasllm.export.savedmodel import Request, arrays_of, bytes_of, write_export
+from kerasllm.export.warmup import bucket_text, length_buckets
 from kerasllm.models.recommendation import IMPOSSIBLE, Recommender
 
 NUMBER = r"-?[0-9]+(\.[0-9]+)?"
+MAX_WARMED = 128  # tokens of an item's text in the warm-up
 BECAUSE, POPULAR = "because you liked ", "popular with others"
 
 
@@ -227,6 +229,7 @@ def write_recommender(
     name: str,
     notes: Mapping[str, Any],
     names: ItemNames,
+    measure_batching: bool = False,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
@@ -236,6 +239,7 @@ def write_recommender(
       name: of the model.
       notes: what else assets.extra/export.json says.
       names: of the items, written as assets.extra/items.jsonl.
+      measure_batching: times lists for the longest history and writes batching_params.pbtxt.
 
     Raises:
       ExportError: the name is none, the folder cannot be written, or a check failed.
@@ -246,7 +250,7 @@ def write_recommender(
     )
     blocked = np.array([item.encode() for item in ("", ",".join(names.category_names[:1]), "")], object)
     lists = np.array([item.encode() for item in (",".join(ids), ids[0], "unknown")], object)
-    texts = np.array([b"A quiet film about the sea.", "一部关于大海的电影。".encode(), b""], object)
+    texts = np.array([text.encode() for text in GOLDEN_TEXTS], object)
     recommended = arrays_of(signatures.recommend(tf.constant(histories), tf.constant(blocked)))
     scored = arrays_of(signatures.score(tf.constant(histories), tf.constant(lists)))
     calls = [
@@ -261,4 +265,10 @@ def write_recommender(
         "export.json": json.dumps({"format_version": 1, "name": name, **notes}, indent=1, ensure_ascii=False) + "\n",
         "items.jsonl": "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items),
     }
-    return write_export(signatures, calls, bytes_of(signatures.variables), base_path, name, files)
+    long = ",".join(names.ids[: signatures.settings.history_length]).encode()  # the longest history that is read
+    longest = {"history": np.array([long], object), "blocked": np.array([b""], object)}
+    warmup: list[Request] = [("recommend", longest)]
+    warmup += [("embed_items", {"text": np.array([bucket_text(size)], object)}) for size in length_buckets(MAX_WARMED)]
+    measured = ("serving_default", longest) if measure_batching else None
+    size = bytes_of(signatures.variables)
+    return write_export(signatures, calls, size, base_path, name, files, warmup, measured=measured)

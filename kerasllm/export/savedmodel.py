@@ -1,5 +1,6 @@
 """How does a model become a numbered folder that servers pick up? Written aside, checked, then renamed."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,18 +16,34 @@ import tensorflow as tf
 from kerasllm.config import LabelHead, Run
 from kerasllm.decisions import ClassDecision
 from kerasllm.errors import ExportError
-from kerasllm.export.checks import Call, check_export
+from kerasllm.export.batching import BATCHING_FILE, batching_params, measure_latency
+from kerasllm.export.card import CARD_FILE, model_card
+from kerasllm.export.checks import check_export, read_meta_graph
+from kerasllm.export.golden import GOLDEN_TEXTS, PARITY_FILE, Call, parity_json
+from kerasllm.export.narrow import Rounding, compare, rounding_section
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
+from kerasllm.export.warmup import WARMUP_FILE, bucket_text, length_buckets, write_warmup
 from kerasllm.text import Tokenizer
 
+Request = tuple[str, Mapping[str, np.ndarray]]  # signature, inputs
 FORMAT_VERSION = 2  # of assets.extra/export.json
-SAMPLE_TEXTS = (
-    "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn a year earlier.",
-    "该公司第三季度净利润同比下降百分之十二。",
-    "",
-    "plain 😀 text,\twith a tab and a\x00null byte",
-    "a much longer text that is cut in the end " * 40,
-)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What an export may have beside the model.
+
+    Attributes:
+      about: further sections of the model card, as lines of Markdown.
+      measured_text: a text of median length: batches of it are timed, which decides how a server batches.
+      bfloat16_weights: stores matrices in half of the bytes; the card tells what it changes for `evaluation_texts`.
+      evaluation_texts: for that.
+    """
+
+    about: tuple[str, ...] = ()
+    measured_text: str | None = None
+    bfloat16_weights: bool = False
+    evaluation_texts: tuple[str, ...] = ()
 
 
 def write_classifier(
@@ -38,6 +55,7 @@ def write_classifier(
     metrics: Mapping[str, float] | None = None,
     decisions: Mapping[str, ClassDecision] | None = None,
     extra_files: Mapping[str, str] | None = None,
+    options: ExportOptions | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole or not at all.
 
@@ -50,17 +68,35 @@ def write_classifier(
       metrics: of the evaluation, noted in assets.extra/export.json.
       decisions: by head, what is concluded from its logits; without, probabilities are as they are and every text is
         answered.
-      extra_files: name -> content of more files for assets.extra, such as a model card.
+      extra_files: name -> content of more files for assets.extra, such as an application's own model card.
+      options: what else it has.
 
     Raises:
       ExportError: the labels do not fit the model, the folder cannot be written, or a check failed.
     """
     heads = run.data.label_heads()
     decisions = {head: ClassDecision.undecided(len(one.labels)) for head, one in heads.items()} | dict(decisions or {})
-    signatures = ClassifierSignatures(model, tokenizer, heads, run.export.sequence_length, decisions)
-    notes = _notes(name, tokenizer, run, metrics or {}, decisions)
+    options, length = options or ExportOptions(), run.export.sequence_length
+    signatures = ClassifierSignatures(model, tokenizer, heads, length, decisions, options.bfloat16_weights)
+    calls = _golden_calls(signatures)
+    rounding = {}
+    if options.bfloat16_weights:
+        exact = ClassifierSignatures(model, tokenizer, heads, length, decisions)
+        rounding = compare(exact, signatures, options.evaluation_texts)
+    notes = _notes(name, tokenizer, run, metrics or {}, decisions, rounding)
     files = {"export.json": notes, **_label_lists(heads), **(extra_files or {})}
-    return write_export(signatures, _sample_calls(signatures), bytes_of(model.weights), base_path, name, files)
+    measured = options.measured_text
+    return write_export(
+        signatures,
+        calls,
+        bytes_of(signatures.stored),
+        base_path,
+        name,
+        files,
+        _warmup(length),
+        [*options.about, *(rounding_section(rounding) if rounding else ())],
+        None if measured is None else ("serving_default", {"text": np.array([measured.encode()], object)}),
+    )
 
 
 def write_export(
@@ -70,8 +106,14 @@ def write_export(
     base_path: str | os.PathLike[str],
     name: str,
     extra_files: Mapping[str, str],
+    warmup: Sequence[Request] = (),
+    about: Sequence[str] = (),
+    measured: Request | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
+
+    With it go a model card, the calls as parity.json, and as warm-up requests the first row of each call and what
+    `warmup` adds.
 
     Args:
       signatures: a tf.Module with a method `signatures` that gives the traced functions by name.
@@ -80,6 +122,9 @@ def write_export(
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       extra_files: name -> content of files for assets.extra.
+      warmup: further requests for the warm-up.
+      about: further sections of the model card, as lines of Markdown.
+      measured: one row of which batches are timed, to write batching_params.pbtxt; None: a server decides.
 
     Raises:
       ExportError: the name is none, the folder cannot be written, or a check failed.
@@ -91,8 +136,16 @@ def write_export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(signatures, str(unfinished), signatures=signatures.signatures())
-        _write_extra(unfinished / "assets.extra", extra_files)
+        _write_extra(unfinished / "assets.extra", {**extra_files, PARITY_FILE: parity_json(calls)})
+        requests = [*((call.signature, _first_row(call.inputs)) for call in calls), *warmup]
+        write_warmup(unfinished / "assets.extra" / WARMUP_FILE, name, requests)
         check_export(unfinished, parameter_bytes, calls)
+        seconds = None if measured is None else measure_latency(unfinished, *measured)
+        if seconds is not None:
+            (unfinished / BATCHING_FILE).write_text(batching_params(seconds), encoding="utf-8")
+        known, notes = read_meta_graph(unfinished).signature_def, json.loads(extra_files.get("export.json", "{}"))
+        card = model_card(unfinished, name, known, notes, about, seconds)
+        _write_extra(unfinished / "assets.extra", {CARD_FILE: card})
         return _rename(unfinished, folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written ({error}). Give another --base_path.") from error
@@ -113,9 +166,9 @@ def arrays_of(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {name: answer.numpy() for name, answer in answers.items()}
 
 
-def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
-    """What the model answers, computed eagerly and without the export, for each signature."""
-    for name, scores in signatures.logits(tf.constant(SAMPLE_TEXTS)).items():
+def _golden_calls(signatures: ClassifierSignatures) -> list[Call]:
+    """What the model answers to the golden texts, computed eagerly and without the export, for each signature."""
+    for name, scores in signatures.logits(tf.constant(GOLDEN_TEXTS)).items():
         labels = signatures.labels[name]
         if scores.shape[1] != len(labels):
             raise ExportError(
@@ -124,14 +177,26 @@ def _sample_calls(signatures: ClassifierSignatures) -> list[Call]:
             )
         if not np.isfinite(scores.numpy()).all():
             raise ExportError("the model answers with numbers that are not finite. Export another checkpoint.")
-    texts = [text.encode() for text in SAMPLE_TEXTS]
+    texts = [text.encode() for text in GOLDEN_TEXTS]
     examples = [_example(text) for text in texts]
     given = {"text": np.array(texts, object)}
     return [
         Call("serving_default", given, arrays_of(signatures.predict(tf.constant(texts)))),
         Call("labels", given, arrays_of(signatures.name_labels(tf.constant(texts)))),
+        Call("token_ids", given, arrays_of(signatures.token_ids(tf.constant(texts)))),
         Call("classify", {"inputs": np.array(examples, object)}, arrays_of(signatures.classify(tf.constant(examples)))),
     ]
+
+
+def _warmup(sequence_length: int) -> list[Request]:
+    """A text of each length, alone, for each signature that computes the model."""
+    texts = [bucket_text(num_tokens) for num_tokens in length_buckets(sequence_length)]
+    asked: list[Request] = [("serving_default", {"text": np.array([text], object)}) for text in texts]
+    return [*asked, *(("classify", {"inputs": np.array([_example(text)], object)}) for text in texts)]
+
+
+def _first_row(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[:1] for name, array in inputs.items()}
 
 
 def _example(text: bytes) -> bytes:
@@ -140,7 +205,12 @@ def _example(text: bytes) -> bytes:
 
 
 def _notes(
-    name: str, tokenizer: Tokenizer, run: Run, metrics: Mapping[str, float], decisions: Mapping[str, ClassDecision]
+    name: str,
+    tokenizer: Tokenizer,
+    run: Run,
+    metrics: Mapping[str, float],
+    decisions: Mapping[str, ClassDecision],
+    rounding: Mapping[str, Rounding],
 ) -> str:
     heads = run.data.label_heads().items()
     notes: dict[str, Any] = {
@@ -151,6 +221,8 @@ def _notes(
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "metrics": dict(metrics),
     }
+    if rounding:
+        notes["bfloat16_weights"] = {head: dataclasses.asdict(one) for head, one in rounding.items()}
     return json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 # B texts, C classes
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kerasllm.config import LabelHead
 from kerasllm.decisions import ClassDecision
+from kerasllm.export.narrow import NarrowWeights
 from kerasllm.text import Tokenizer, pack_texts
 
 TEXT_FEATURE = "text"  # of the tf.train.Examples that Classify sends
@@ -27,6 +29,10 @@ class ClassifierSignatures(tf.Module):
       heads: by name; their labels in the order of the logits.
       sequence_length: tokens that a text is cut to; rows are padded to the longest of the batch.
       decisions: by head, what is concluded from its logits.
+      bfloat16_weights: stores matrices as bfloat16 and computes with what comes out of that.
+
+    Attributes:
+      stored: the variables on disk.
     """
 
     def __init__(
@@ -36,23 +42,30 @@ class ClassifierSignatures(tf.Module):
         heads: Mapping[str, LabelHead],
         sequence_length: int,
         decisions: Mapping[str, ClassDecision],
+        bfloat16_weights: bool = False,
     ) -> None:
         super().__init__(name="classifier")
-        self._tracked = [variable.value for variable in model.weights]
+        narrow = NarrowWeights(model) if bfloat16_weights else None
+        self._tracked = narrow.tracked if narrow else [variable.value for variable in model.weights]
+        self.stored = narrow.stored if narrow else self._tracked
         self._tracked_text = tokenizer.assets
         self.sequence_length = sequence_length
         self.labels = {name: head.labels for name, head in heads.items()}
         self._decided = {name: decided_in_graph(decisions[name]) for name in heads}
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        def pack(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             packed = pack_texts(tokenizer, texts, sequence_length)
             num_tokens = tf.reduce_sum(packed["sequence_ids"], axis=1)
             longest = tf.maximum(tf.reduce_max(num_tokens), 2)  # 2: of an empty batch too
-            outputs = model({key: rows[:, :longest] for key, rows in packed.items()}, training=False)
+            return {key: rows[:, :longest] for key, rows in packed.items()}
+
+        def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            with narrow.in_place() if narrow else contextlib.nullcontext():
+                outputs = model(pack(texts), training=False)
             return {name: tf.cast(outputs[f"{name}_logits"], tf.float32) for name in heads}
 
-        self.logits = logits
+        self.pack, self.logits = pack, logits
 
     def predict(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Texts [B] string -> for each head label [B] string, probabilities [B, C], in_set [B, C] and abstain [B] bool.
@@ -84,6 +97,10 @@ class ClassifierSignatures(tf.Module):
             for name, labels in self.labels.items()
         }
 
+    def token_ids(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts [B] string -> token_ids [B, T] int32 as the model sees them, padded to the longest of the batch."""
+        return {"token_ids": self.pack(text)["token_ids"]}
+
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
         strings = tf.TensorSpec([None], tf.string)
@@ -91,6 +108,7 @@ class ClassifierSignatures(tf.Module):
             "serving_default": tf.function(self.predict, autograph=False).get_concrete_function(text=strings),
             "classify": tf.function(self.classify, autograph=False).get_concrete_function(inputs=strings),
             "labels": tf.function(self.name_labels, autograph=False).get_concrete_function(text=strings),
+            "token_ids": tf.function(self.token_ids, autograph=False).get_concrete_function(text=strings),
         }
 
 

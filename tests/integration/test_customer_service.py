@@ -85,7 +85,7 @@ def test_a_new_catalogue_is_served_without_training_and_the_log_is_masked(path):
         from serving.clients import PredictClient
 
         with PredictClient(address, "assistant", 120) as client:
-            assert set(client.metadata()) == {"serving_default", "reply", "intent", "embed"}
+            assert set(client.metadata()) == {"serving_default", "reply", "intent", "embed", "token_ids"}
             intent = client.predict({"text": ["cancel my order"]}, "intent")
             assert intent["probabilities"].sum() == pytest.approx(1, abs=1e-5)
             served = client.predict({"question": ["几点开门"], "context": [""]}, "reply")

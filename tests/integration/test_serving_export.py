@@ -173,16 +173,22 @@ def _export(*flags):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
-def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path):
+@pytest.fixture(scope="module")
+def workdir(run, model, tokenizer, tmp_path_factory):
     from kerasllm.training.checkpoints import CheckpointFolder
 
-    workdir = tmp_path / "workdir"
-    workdir.mkdir()
+    workdir = tmp_path_factory.mktemp("workdir")
     (workdir / "run.yaml").write_text(dump_run(run))
     tokenizer.save(workdir / "tokenizer")
     CheckpointFolder(workdir / "checkpoints").save(7, model, None, run, {"accuracy": 0.75})
-    finished = _export(f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment")
+    return workdir
+
+
+@pytest.mark.slow
+def test_the_program_exports_a_workdir(workdir, exports, tmp_path):
+    finished = _export(
+        f"--workdir={workdir}", f"--base_path={tmp_path / 'exports'}", "--name=sentiment", "--measure_batching"
+    )
     version = tmp_path / "exports" / "sentiment" / "1"
     assert finished.stdout == f"Exported step 7 of {workdir} to {version}\n", finished.stderr
     assert json.loads((version / "assets.extra" / "export.json").read_text())["metrics"] == {"accuracy": 0.75}
@@ -191,6 +197,37 @@ def test_the_program_exports_a_workdir(run, model, tokenizer, exports, tmp_path)
         for folder in (version, exports / "sentiment" / "1")
     ]
     assert sizes[0] == sizes[1]
+    assert "max_execution_batch_size { value: " in (version / "batching_params.pbtxt").read_text()
+    assert "## Latency" in (version / "assets.extra" / "README.md").read_text()
+    checked = _export(f"--check={version}")
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.splitlines()[-1] == f"{version}: a stock TensorFlow Serving runs it"
+
+
+@pytest.mark.slow
+def test_the_program_stores_weights_as_bfloat16_and_tells_what_that_changes(workdir, exports, tmp_path):
+    refused = _export(f"--workdir={workdir}", "--name=sentiment", "--bfloat16_weights")
+    assert "--bfloat16_weights needs --evaluation FILE" in refused.stderr
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS[:4]) + "\n")
+    flags = [f"--base_path={tmp_path}", "--name=sentiment", "--bfloat16_weights", f"--evaluation={tmp_path}/texts.txt"]
+    finished = _export(f"--workdir={workdir}", *flags)
+    assert finished.returncode == 0, finished.stderr
+    told = finished.stdout.splitlines()[0]
+    assert told.startswith("label: bfloat16 weights change ")
+    assert " of 4 labels, a probability by " in told
+    sizes = [
+        sum(path.stat().st_size for path in (folder / "variables").glob("*.data*"))
+        for folder in (tmp_path / "sentiment" / "1", exports / "sentiment" / "1")
+    ]
+    assert sizes[0] < 0.75 * sizes[1]  # a small model: norms and bookkeeping are a large share of it
+
+
+def test_the_program_wants_a_run_or_a_folder_to_check(tmp_path):
+    for flags, message in (([], "give --workdir and --name"), ([f"--check={tmp_path}"], "holds no saved_model.pb")):
+        finished = _export(*flags)
+        assert finished.returncode == 1
+        assert message in finished.stderr
+        assert finished.stderr.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize(
