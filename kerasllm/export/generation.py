@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.export.checks import Call
+from kerasllm.export.golden import Call
 from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
 from kerasllm.models import GPTCausalLM
 from kerasllm.models.generation import Decoding, begin, proceed

@@ -59,8 +59,8 @@ def serve() -> bool:
         server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport, [MetricsInterceptor(metrics)])
         if FLAGS.model_config_file and FLAGS.model_config_file_poll_wait_seconds:
             ConfigFile(FLAGS.model_config_file, models, stop).watch(FLAGS.model_config_file_poll_wait_seconds)
-        rest = _start_rest(core, metrics, metrics_path) if FLAGS.rest_api_port else None
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
+        rest = _start_rest(core, metrics, metrics_path) if FLAGS.rest_api_port else None
         stop.wait()
         if transport.health is not None:
             transport.health.enter_graceful_shutdown()
@@ -77,6 +77,7 @@ def serve() -> bool:
 def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
     from serving.server.rest import RestApi
     from serving.server.rest_server import RestOptions, RestServer
+    from serving.server.transport import read_ssl_config
 
     options = RestOptions(
         num_threads=FLAGS.rest_api_num_threads or 4 * (os.cpu_count() or 1),
@@ -85,6 +86,7 @@ def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None
         allows_cross_origin=FLAGS.rest_api_enable_cors_support,
         answers_health=FLAGS.rest_api_health,
         metrics_path=metrics_path,
+        tls=read_ssl_config(FLAGS.ssl_config_file).context() if FLAGS.rest_api_ssl else None,
         grace_s=FLAGS.drain_seconds,
     )
     api = RestApi(core, lists_models=FLAGS.rest_api_list_models)
@@ -151,7 +153,7 @@ def _transport() -> "Transport":
 
     return Transport(
         FLAGS.grpc_socket_path,
-        read_ssl_config(FLAGS.ssl_config_file) if FLAGS.ssl_config_file else None,
+        read_ssl_config(FLAGS.ssl_config_file).credentials() if FLAGS.ssl_config_file else None,
         parse_channel_arguments(FLAGS.grpc_channel_arguments),
         health_service() if FLAGS.enable_grpc_healthcheck_service else None,
     )

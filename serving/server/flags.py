@@ -37,6 +37,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "monitoring_config_file", "", "Text MonitoringConfig; opens the metrics for Prometheus on the REST port."
 )
+flags.DEFINE_bool("rest_api_ssl", False, "REST in TLS too, by --ssl_config_file; the stock server's is plain text.")
 flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
 flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
 
@@ -153,6 +154,8 @@ def check_flags() -> None:
         raise invalid(
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
+    if FLAGS.rest_api_ssl and not FLAGS.ssl_config_file:
+        raise invalid("--rest_api_ssl needs --ssl_config_file with a key and its certificate.")
     if FLAGS.use_alts_credentials:
         raise ServingError("--use_alts_credentials is not offered here; protect traffic by --ssl_config_file.")
     for group in _IGNORED.values():

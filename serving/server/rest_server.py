@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import ssl
 import threading
 import time
 import zlib
@@ -36,7 +37,7 @@ class RestOptions:
 
     `timeout_s` bounds the sending of a body and, from the request's arrival on, the model's run; None: no bound.
     `max_body_bytes` bounds a body before and after it is unpacked. `answers_health` opens /healthz and /readyz,
-    `metrics_path` the page of the metrics.
+    `metrics_path` the page of the metrics; `tls` encrypts it all.
     """
 
     num_threads: int = 4
@@ -45,6 +46,7 @@ class RestOptions:
     allows_cross_origin: bool = False
     answers_health: bool = False
     metrics_path: str | None = None
+    tls: ssl.SSLContext | None = None
     grace_s: float = 30.0
 
 
@@ -98,7 +100,7 @@ class RestServer:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=self._options.tls).start()
         except OSError:
             await runner.cleanup()
             raise

@@ -1,5 +1,7 @@
 """With what does the gRPC server listen? Sockets, TLS by --ssl_config_file, channel arguments, health service."""
 
+import ssl
+import tempfile
 from dataclasses import dataclass
 
 import grpc
@@ -94,8 +96,48 @@ def parse_channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     return tuple(arguments)
 
 
-def read_ssl_config(path: str) -> grpc.ServerCredentials:
-    """Credentials from a text SSLConfig, whose strings are certificates and keys in PEM, not paths.
+@dataclass(frozen=True)
+class SslConfig:
+    """A key with its certificate, and the authority of the clients' certificates, all in PEM.
+
+    Attributes:
+      verifies: clients have to show a certificate of the authority.
+    """
+
+    key: str
+    certificate: str
+    authority: str = ""
+    verifies: bool = False
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For gRPC."""
+        return grpc.ssl_server_credentials(
+            [(self.key.encode(), self.certificate.encode())],
+            root_certificates=self.authority.encode() or None,
+            require_client_auth=self.verifies,
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP.
+
+        Raises:
+          StatusError: key and certificate do not fit.
+        """
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.authority or None)
+        if self.verifies:
+            context.verify_mode = ssl.CERT_REQUIRED
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # Python reads keys from files alone
+            file.write(f"{self.key}\n{self.certificate}\n")
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except ssl.SSLError as error:
+                raise invalid(f"--ssl_config_file: key and certificate do not fit ({error.reason}).") from None
+        return context
+
+
+def read_ssl_config(path: str) -> SslConfig:
+    """A text SSLConfig, whose strings are certificates and keys in PEM, not paths.
 
     Raises:
       StatusError: the file is none, or lacks what it has to hold.
@@ -109,8 +151,4 @@ def read_ssl_config(path: str) -> grpc.ServerCredentials:
             )
     if config.client_verify and not config.custom_ca:
         raise invalid(f"{path}: client_verify needs custom_ca, the authority that signs the clients' certificates.")
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
+    return SslConfig(config.server_key, config.server_cert, config.custom_ca, config.client_verify)

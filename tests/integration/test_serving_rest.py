@@ -15,34 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.integration.small_models import write_half_plus_two
+
 ROOT = Path(__file__).parents[2]
-
-
-def _write_half_plus_two(directory):
-    """Y = x / 2 + 2, with Classify and Regress signatures over tf.train.Examples."""
-    import tensorflow as tf
-
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session() as session:
-        half, two = v1.get_variable("a", initializer=0.5), v1.get_variable("b", initializer=2.0)
-        examples = v1.placeholder(tf.string, [None], name="tf_example")
-        features = {"x": tf.io.FixedLenFeature([1], tf.float32)}
-        x = tf.identity(tf.io.parse_example(examples, features)["x"], name="x")
-        y = tf.add(tf.multiply(half, x), two, name="y")
-        info = v1.saved_model.build_tensor_info
-
-        def signature(inputs, outputs):
-            return v1.saved_model.signature_def_utils.build_signature_def(inputs, outputs, "tensorflow/serving/predict")
-
-        session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(directory))
-        signatures = {
-            "serving_default": signature({"x": info(x)}, {"y": info(y)}),
-            "classify": signature({"inputs": info(examples)}, {"scores": info(y)}),
-            "regress": signature({"inputs": info(examples)}, {"outputs": info(y)}),
-        }
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
-        builder.save()
 
 
 ECHOED = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
@@ -125,7 +100,7 @@ def core(tmp_path_factory):
     from serving.server.versions import ModelConfig, Models
 
     base = tmp_path_factory.mktemp("models")
-    _write_half_plus_two(base / "half" / "00000123")
+    write_half_plus_two(base / "half" / "00000123")
     _write_echo(base / "echo" / "1")
     models = Models([ModelConfig("m", base / "half"), ModelConfig("echo", base / "echo")])
     models.start(0)
@@ -348,7 +323,7 @@ def test_the_models_own_complaints_come_through(service):
 
 
 def test_classify_answers_pairs_of_label_and_score(service):  # [47]
-    body = {"signature_name": "classify", "examples": [{"x": 2.0}, {"x": [20.0]}]}
+    body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}, {"x": [20.0]}]}
     assert service.post("/v1/models/m:classify", body) == (
         200,
         '{\n    "results": [[["", 3.0]], [["", 12.0]]\n    ]\n}',
@@ -359,7 +334,7 @@ def test_classify_answers_pairs_of_label_and_score(service):  # [47]
 
 
 def test_regress_answers_numbers_and_examples_share_a_context(service):  # [47]
-    body = {"signature_name": "regress", "context": {"x": 2.0}, "examples": [{}, {"x": 20.0}]}
+    body = {"signature_name": "regress_x_to_y", "context": {"x": 2.0}, "examples": [{}, {"x": 20.0}]}
     assert service.post("/v1/models/m:regress", body) == (200, '{\n    "results": [3.0, 12.0]\n}')
 
 
@@ -447,7 +422,7 @@ def test_metadata_tells_all_signatures(service):  # [47]
     )
     assert text.startswith(head)
     signatures = json.loads(text)["metadata"]["signature_def"]["signature_def"]
-    assert set(signatures) == {"serving_default", "classify", "regress"}
+    assert set(signatures) == {"serving_default", "classify_x_to_y", "regress_x_to_y"}
     dims = [{"size": "-1", "name": ""}, {"size": "1", "name": ""}]
     assert signatures["serving_default"] == {
         "inputs": {"x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": "x:0"}},
@@ -537,7 +512,7 @@ def test_calls_by_rest_and_grpc_are_counted_on_one_page(core):  # [47]
         server.stop(None).wait()
         counted.predict({"instances": [2.0]})
         counted.predict({"instances": []})
-        counted.post("/v1/models/m:regress", {"signature_name": "regress", "examples": [{"x": 2.0}, {"x": 3.0}]})
+        counted.post("/v1/models/m:regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}, {"x": 3.0}]})
         counted.get("/v1/models/x")
         code, text, headers = counted.ask("GET", "/metrics")
     assert (code, headers["Content-Type"]) == (200, "text/plain")
@@ -610,7 +585,7 @@ def test_the_flags_open_the_api_and_its_metrics_and_a_signal_ends_both(core, tmp
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         lines = [process.stdout.readline() for _ in range(2)]
-        assert lines[1].startswith("Exporting HTTP/REST API at:127.0.0.1:"), process.stderr.read()
+        assert lines[1].startswith("Exporting HTTP/REST API at:127.0.0.1:"), lines
         address = lines[1].split(":", 1)[1].split()[0]
         connection = http.client.HTTPConnection(address, timeout=60)
         for path, part in (

@@ -1,6 +1,8 @@
 """Do clients come in by TLS, by a UNIX socket, and by the health service? Real sockets. [n]: protocol checklist."""
 
+import http.client
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -85,7 +87,7 @@ def _credentials(certificates, has_own):
 
 
 def test_tls_by_an_ssl_config_with_inline_pem(serve, certificates, tmp_path):  # [48]
-    port = serve(Transport(credentials=read_ssl_config(_ssl_config(tmp_path, certificates))))
+    port = serve(Transport(credentials=read_ssl_config(_ssl_config(tmp_path, certificates)).credentials()))
     assert _asks(grpc.secure_channel(f"localhost:{port}", _credentials(certificates, False))) == "NOT_FOUND"
     assert _asks(grpc.insecure_channel(f"localhost:{port}")) == "UNAVAILABLE"
 
@@ -93,7 +95,7 @@ def test_tls_by_an_ssl_config_with_inline_pem(serve, certificates, tmp_path):  #
 def test_client_verify_wants_a_certificate_of_the_authority(serve, certificates, tmp_path):  # [48]
     authority = _quoted(certificates / "ca.pem")
     path = _ssl_config(tmp_path, certificates, custom_ca=authority, client_verify="true")
-    port = serve(Transport(credentials=read_ssl_config(path)))
+    port = serve(Transport(credentials=read_ssl_config(path).credentials()))
     assert _asks(grpc.secure_channel(f"localhost:{port}", _credentials(certificates, True))) == "NOT_FOUND"
     assert _asks(grpc.secure_channel(f"localhost:{port}", _credentials(certificates, False))) == "UNAVAILABLE"
 
@@ -115,9 +117,48 @@ def test_an_ssl_config_that_cannot_work_is_refused(certificates, tmp_path):  # [
 def test_a_key_that_does_not_fit_its_certificate_is_refused(serve, certificates, tmp_path):  # [48]
     for name, other in (("server.key", "client.key"), ("server.pem", "server.pem")):
         shutil.copy(certificates / other, tmp_path / name)
-    credentials = read_ssl_config(_ssl_config(tmp_path, tmp_path))
+    config = read_ssl_config(_ssl_config(tmp_path, tmp_path))
     with pytest.raises(ServingError, match="the key and the certificate of --ssl_config_file do not fit"):
-        serve(Transport(credentials=credentials))
+        serve(Transport(credentials=config.credentials()))
+    with pytest.raises(StatusError, match="key and certificate do not fit"):
+        config.context()
+
+
+def test_rest_in_tls_wants_what_the_ssl_config_says(certificates, tmp_path):  # [48]
+    from serving.server.core import ServerCore
+    from serving.server.rest import RestApi
+    from serving.server.rest_server import RestOptions, RestServer
+    from serving.server.versions import Models
+
+    authority = _quoted(certificates / "ca.pem")
+    config = read_ssl_config(_ssl_config(tmp_path, certificates, custom_ca=authority, client_verify="true"))
+    options = RestOptions(num_threads=1, tls=config.context(), grace_s=0)
+    server = RestServer(RestApi(ServerCore(Models([]))), "127.0.0.1", 0, options)
+    try:
+        known = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            _status_over(server.port, known)
+        known.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+        assert _status_over(server.port, known) == 404  # there is no such model, and it says so
+        with pytest.raises(ConnectionError):
+            _status_over(server.port, None)
+    finally:
+        server.close()
+
+
+def _status_over(port, context):
+    """The code of a model's status over HTTPS, or over HTTP without a context."""
+    if context is None:
+        connection = http.client.HTTPConnection("localhost", port, timeout=20)
+    else:
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+    try:
+        connection.request("GET", "/v1/models/m")
+        return connection.getresponse().status
+    except http.client.HTTPException as error:
+        raise ConnectionError(repr(error)) from error
+    finally:
+        connection.close()
 
 
 def test_a_unix_socket_answers_beside_the_port(serve):  # [50]

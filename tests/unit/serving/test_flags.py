@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-# Names and defaults of tensorflow_model_server, without those of REST, batching and monitoring.
+# Names and defaults of tensorflow_model_server; 0 threads of REST are four for each core there too.
 STOCK = {
     "port": 8500,
     "grpc_socket_path": "",
@@ -50,6 +50,14 @@ STOCK = {
     "skip_initialize_tpu": False,
     "enable_grpc_healthcheck_service": False,
     "enable_serialization_as_tensor_content": False,
+    "enable_batching": False,
+    "batching_parameters_file": "",
+    "enable_per_model_batching_parameters": False,
+    "rest_api_port": 0,
+    "rest_api_num_threads": 0,
+    "rest_api_timeout_in_ms": 30000,
+    "rest_api_enable_cors_support": False,
+    "monitoring_config_file": "",
 }
 
 
