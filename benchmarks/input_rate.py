@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from apps.flags import run_program
-from benchmarks.pretrain_sizes import define_size_flags, run_of_sizes
+from benchmarks.pretrain_sizes import define_size_flags, make_trainer, run_of_sizes
 
 if TYPE_CHECKING:
     from kerasllm.data import Corpus
@@ -50,16 +50,10 @@ def main() -> None:
 
 def measure_rows(corpus: "Corpus") -> None:
     """The pipeline on one core beside the training step on all."""
-    from kerasllm import data, losses, models, training
+    from kerasllm import data
 
     run = run_of_sizes()
-    trainer = training.Trainer(
-        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
-        losses.heads_for(run),
-        run,
-        tempfile.mkdtemp(),
-        training.make_strategy(run.train.strategy),
-    )
+    trainer = make_trainer(run, corpus)
     trainer.prepare(1000)
     batches = data.pretraining_batches(corpus.split("train"), run)
     some = list(batches.take(STEPS))

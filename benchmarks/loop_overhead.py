@@ -8,14 +8,13 @@ checkpoint every hundred steps. Prints each hundred, medians and ratios.
 """
 
 import statistics
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from apps.flags import run_program
-from benchmarks.pretrain_sizes import define_size_flags, run_of_sizes
+from benchmarks.pretrain_sizes import define_size_flags, make_trainer, run_of_sizes
 
 if TYPE_CHECKING:
     from kerasllm.data import Corpus
@@ -48,7 +47,7 @@ def main() -> None:
 
 def measure(corpus: "Corpus", checkpoint_every: int) -> tuple[list[float], list[float]]:
     """Seconds of each hundred steps, of the bare graph and of the loop, by turns."""
-    from kerasllm import data, losses, models, training
+    from kerasllm import data, training
 
     first = HUNDRED  # the graph is made before
     run = run_of_sizes(
@@ -86,14 +85,7 @@ def measure(corpus: "Corpus", checkpoint_every: int) -> tuple[list[float], list[
             if step == trainer.total_steps:
                 loop.append(time.perf_counter() - self.began)
 
-    trainer = training.Trainer(
-        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
-        losses.heads_for(run),
-        run,
-        tempfile.mkdtemp(),
-        training.make_strategy(run.train.strategy),
-        [Turns(), training.TensorBoard()],
-    )
+    trainer = make_trainer(run, corpus, [Turns(), training.TensorBoard()])
     trainer.fit(lambda step: batches, run.train.steps or 0)
     if checkpoint_every > HUNDRED:
         loop.pop()

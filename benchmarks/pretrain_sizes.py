@@ -1,6 +1,7 @@
 """What do the benchmarks of pretraining train, and on what? Flags for the model's sizes, its run, and the text."""
 
 import random
+import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from kerasllm.config import Run, make_run
 
 if TYPE_CHECKING:
     from kerasllm.data import Corpus
+    from kerasllm.training import Action, Trainer
 
 FLAGS = flags.FLAGS
 
@@ -58,6 +60,20 @@ def run_of_sizes(**changes: Any) -> Run:
             },
             "export": {"sequence_length": sizes["sequence_length"]},
         }
+    )
+
+
+def make_trainer(run: Run, corpus: "Corpus", actions: "Sequence[Action]" = ()) -> "Trainer":
+    """The trainer of a run in a new folder, on one device."""
+    from kerasllm import losses, models, training
+
+    return training.Trainer(
+        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        tempfile.mkdtemp(),
+        training.make_strategy(run.train.strategy),
+        actions,
     )
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 
 from apps.flags import run_program
-from benchmarks.pretrain_sizes import define_size_flags, read_paragraphs, run_of_sizes
+from benchmarks.pretrain_sizes import define_size_flags, make_trainer, read_paragraphs, run_of_sizes
 from kerasllm.config import Run
 
 if TYPE_CHECKING:
@@ -67,19 +67,12 @@ def main() -> None:
 
 def our_side(run: Run, corpus: "Corpus") -> TakeSteps:
     """Steps of the training loop from the shards on; each call goes on where the last one stopped."""
-    from kerasllm import data, losses, models, training
+    from kerasllm import data
     from kerasllm.training import distributed
 
-    strategy = training.make_strategy(run.train.strategy)
-    trainer = training.Trainer(
-        lambda: models.from_run(run, corpus.tokenizer.vocab_size),
-        losses.heads_for(run),
-        run,
-        tempfile.mkdtemp(),
-        strategy,
-    )
+    trainer = make_trainer(run, corpus)
     trainer.prepare(run.train.steps or 1)
-    next_batch = distributed(strategy, data.pretraining_batches(corpus.split("train"), run))
+    next_batch = distributed(trainer.strategy, data.pretraining_batches(corpus.split("train"), run))
     steps = itertools.count()
 
     def take_steps(count: int) -> tuple[float, float]:
