@@ -1,5 +1,6 @@
 """Will TensorFlow Serving run this export, and answer as the model does?"""
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def batch_findings(meta_graph: meta_graph_pb2.MetaGraphDef, fails: bool = True) 
     for key, signature in sorted(meta_graph.signature_def.items()):
         if key.startswith("__"):  # the initialiser
             continue
-        for name, info in sorted([*signature.inputs.items(), *signature.outputs.items()]):
+        for name, info in sorted([*signature.inputs.items(), *signature.outputs.items()], key=operator.itemgetter(0)):
             sizes = [dim.size for dim in info.tensor_shape.dim]
             is_unknown = info.tensor_shape.unknown_rank or not info.HasField("tensor_shape")
             if is_unknown or not sizes or sizes[0] != -1:

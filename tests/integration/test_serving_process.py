@@ -53,6 +53,7 @@ def versions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("versions")
     for number in (1, 2):
         _write_model(folder / str(number), number)
+    time.sleep(1.5)  # both have been at rest for a second: a server that starts sees the newer one first
     return folder
 
 
