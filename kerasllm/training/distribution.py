@@ -86,6 +86,10 @@ def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> C
     """
     if isinstance(strategy, tf.distribute.TPUStrategy):
         refuse_what_a_tpu_cannot_take(batches.element_spec)
+    options = tf.data.Options()
+    # The tuner's thread can miss that its iterator ends, and then holds it for up to a minute; input is not what waits.
+    options.autotune.enabled = False
+    batches = batches.with_options(options)
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return iter(batches).__next__
