@@ -82,16 +82,20 @@ class Generator:
         self._tell({"protocol": protocol, "address": address, "path": path, "requests": listed})
 
     def ask(self, **order: float | None) -> Calls:
-        """Carries out an order, as the generator's docstring says, and returns when it has ended."""
-        self.begin(**order)
-        return self.outcome()
+        """Carries out an order, as the generator's docstring says."""
+        self._tell(order)
+        return self._outcome()
 
     def begin(self, **order: float | None) -> None:
-        """Gives an order and does not wait for it."""
+        """Gives an order without `seconds`, which lasts until `end`."""
         self._tell(order)
 
-    def outcome(self) -> Calls:
-        """Waits for the order to end."""
+    def end(self) -> Calls:
+        """Ends an order that was begun, and returns when its last call has."""
+        self._tell("end")
+        return self._outcome()
+
+    def _outcome(self) -> Calls:
         answer = json.loads(read_line(self._process, "the generator of load"))
         begins, ends, codes = zip(*answer["calls"], strict=True)
         return Calls(np.array(begins), np.array(ends), np.array(codes), answer["cpu_seconds"])
@@ -105,7 +109,7 @@ class Generator:
         self._process.kill()
         self._process.communicate()
 
-    def _tell(self, line: dict[str, Any]) -> None:
+    def _tell(self, line: dict[str, Any] | str) -> None:
         assert self._process.stdin is not None, "it is a pipe"
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
