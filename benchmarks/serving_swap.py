@@ -32,7 +32,7 @@ from serving.clients import PredictClient
 
 FLAGS = flags.FLAGS
 POLL_S = 0.05  # of states and memory
-MOST_SECONDS = 120.0  # that a swap may take
+MOST_SECONDS = 300.0  # that a swap may take
 
 
 def define_flags() -> None:
