@@ -190,7 +190,7 @@ def report_memory(memory: Sequence[tuple[float, float]], start: float, swaps: Se
     axes.plot((times - start) / 60, megabytes, color="#2b6cb0", linewidth=1.2)
     for swap, _ in swaps:
         axes.axvline((swap - start) / 60, color="#c53030", linewidth=0.6, alpha=0.4)
-    axes.set(xlabel="minutes", ylabel="MB", ylim=(0, None))
+    axes.set(xlabel="minutes", ylabel="MB", ylim=(0, 1.15 * megabytes.max()))
     axes.set_title(
         f"Resident memory of the server under load and faults; {len(swaps)} version swaps in red", loc="left"
     )
