@@ -7,6 +7,8 @@ import ml_dtypes
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+_MAX_REPEATED_BYTES = 2**30  # of a tensor that a few values stand for: a short request cannot ask for all memory
+
 # Data type -> numpy type, the repeated field that holds it, and the type of its items where they are bits or parts.
 _TYPES: dict[int, tuple[Any, str, Any]] = {
     types_pb2.DT_FLOAT: (np.float32, "float_val", None),
@@ -33,7 +35,8 @@ def decode(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array that C++ `Tensor::FromProto` makes: surplus values are cut, missing ones repeat the last.
 
     Raises:
-      ValueError: a negative or unknown dimension, content of another size than the shape's, an unknown type.
+      ValueError: a negative or unknown dimension, content of another size than the shape's, an unknown type, too few
+        values for a shape of more than a gigabyte.
     """
     if proto.dtype not in _TYPES:
         raise ValueError(f"data type {proto.dtype} cannot be sent to a model")
@@ -84,6 +87,8 @@ def _from_values(values: Any, kind: Any, stored: Any) -> np.ndarray:
 def _fill(values: np.ndarray, count: int, kind: Any) -> np.ndarray:
     if len(values) >= count:
         return values[:count]
+    if count * np.dtype(kind).itemsize > _MAX_REPEATED_BYTES:
+        raise ValueError(f"{len(values)} values for {count} elements")
     missing = values[-1] if len(values) else (b"" if kind is np.object_ else np.zeros((), kind))
     return np.concatenate([values, np.full(count - len(values), missing, kind)])
 
