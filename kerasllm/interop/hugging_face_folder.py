@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,16 +109,14 @@ def _prefixed(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nd
 def _write(
     path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray], tokenizer: Tokenizer, max_length: int
 ) -> None:
-    staging = None
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        staging.mkdir(parents=True)
         (staging / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file(tensors, staging / "model.safetensors", metadata={"format": "pt"})
         write_tokenizer(tokenizer, staging, max_length)
-        staging.chmod(0o755)  # mkdtemp lets nobody else in
+        (staging / "model.safetensors").chmod((staging / "config.json").stat().st_mode)  # it lets nobody else read
         os.rename(staging, path)
     except OSError as error:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         raise CheckpointError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -152,8 +152,9 @@ def _check(options: Backbone, kind: str, with_tanh_gelu: bool) -> None:
         del needed["activation"]
     for field, value in needed.items():
         if getattr(options, field) != value:
-            hint = " Say that the tanh form may take its place, or" if options.activation == "gelu" else ""
-            hint = f"{hint} train with {value!r}." if field == "activation" else ""
+            hint = f" Train with {value!r}." if field == "activation" else ""
+            if hint and options.activation == "gelu":
+                hint = f" with_tanh_gelu=True (apps.convert: --tanh_gelu) lets it stand in; or train with {value!r}."
             raise ConfigError(
                 f"backbone.{field}={getattr(options, field)!r} has no place in keras-nlp's {kind}, which computes "
                 f"{value!r} only.{hint}"
