@@ -3,6 +3,7 @@
 python -m apps.customer_service.chat --server 127.0.0.1:8500 --model assistant [--log chat.jsonl] [--questions FILE]
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -57,6 +58,7 @@ def main() -> None:
 def converse(client: "PredictClient", lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each question with the assistant's answer; the turns before it go along as context."""
     from kerasllm.text.turns import join_turns
+    from serving.clients import reply
 
     turns: list[tuple[str, str]] = []
     for line in lines:
@@ -65,8 +67,7 @@ def converse(client: "PredictClient", lines: Iterable[str]) -> Iterator[tuple[st
             turns = []
             continue
         context = join_turns(turns[-KEPT_TURNS:])
-        outputs = client.predict({"question": [question], "context": [context]}, "reply")
-        answer = {name: _plain(column[0]) for name, column in outputs.items()}
+        answer = dataclasses.asdict(reply(client, question, context))
         turns += [("customer", question), ("assistant", str(answer["reply"]))]
         yield question, answer
 
@@ -102,12 +103,6 @@ def _prompted(lines: TextIO) -> Iterator[str]:
         if not line:
             return
         yield line
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 if __name__ == "__main__":

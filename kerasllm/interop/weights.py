@@ -1,4 +1,4 @@
-"""How do foreign arrays reach our variables? By our own names, with every one accounted for."""
+"""How do arrays travel between our variables and foreign ones? By our own names, with every one accounted for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,11 @@ class LoadReport:
 def slots(model: keras.Model) -> dict[str, Any]:
     """Our variables by their path below the model, for example `block_0/attention/output/kernel`."""
     return {variable.path.split("/", 1)[1]: variable for variable in model.weights}
+
+
+def arrays(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies of our variables in float32, by the names of `slots`."""
+    return {name: np.asarray(variable.numpy(), np.float32) for name, variable in slots(model).items()}
 
 
 def assign(

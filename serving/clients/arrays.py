@@ -79,6 +79,13 @@ def to_array(proto: Any) -> np.ndarray:
     return values.reshape(shape)
 
 
+def to_python(array: np.ndarray) -> Any:
+    """Nested lists of Python's own values; strings come as bytes and are decoded."""
+    if array.dtype != object:
+        return array.tolist()
+    return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
+
+
 def _values(proto: Any, kind: Any, field: str) -> np.ndarray:
     if proto.dtype == DT_STRING:
         return np.array(list(proto.string_val), np.object_)

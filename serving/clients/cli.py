@@ -8,7 +8,6 @@ import sys
 import unicodedata
 from typing import Any
 
-import numpy as np
 from absl import app, flags
 
 from kerasllm.errors import InvalidRequest, KerasLLMError
@@ -22,6 +21,11 @@ def define_flags() -> None:
     flags.DEFINE_string("model", "default", "Name of the model on the server.")
     flags.DEFINE_integer("version", None, "Version of the model; the newest one by default.")
     flags.DEFINE_float("deadline_s", 10.0, "Seconds that an answer may take.", lower_bound=0)
+    flags.DEFINE_integer("attempts", 4, "Attempts of a call that finds nobody there, or a full queue.", lower_bound=1)
+    flags.DEFINE_bool("tls", False, "Speak TLS; with the authorities that gRPC brings, where none is named.")
+    flags.DEFINE_string("tls_authority", None, "PEM file of the authority of the server's certificate; means --tls.")
+    flags.DEFINE_string("tls_key", None, "PEM file of this client's key, for servers that want one.")
+    flags.DEFINE_string("tls_certificate", None, "PEM file of the certificate of --tls_key.")
     flags.DEFINE_integer("batch", 64, "Texts of one call.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON object a line instead of columns.")
     flags.DEFINE_string(
@@ -39,9 +43,14 @@ def ask(texts: list[str]) -> None:
       InvalidRequest: --inputs is not a JSON object of lists.
       ServingError: as PredictClient does.
     """
+    from serving.clients.arrays import to_python
+    from serving.clients.channel import Retries, Tls
     from serving.clients.client import PredictClient
 
-    with PredictClient(FLAGS.server, FLAGS.model, FLAGS.deadline_s, FLAGS.version) as client:
+    tls, retries = None, Retries(FLAGS.attempts)
+    if FLAGS.tls or FLAGS.tls_authority:
+        tls = Tls(FLAGS.tls_authority, FLAGS.tls_key, FLAGS.tls_certificate)
+    with PredictClient(FLAGS.server, FLAGS.model, FLAGS.deadline_s, FLAGS.version, tls, retries) as client:
         if FLAGS.metadata:
             print(json.dumps(client.metadata(), indent=1, ensure_ascii=False))
         elif FLAGS.status:
@@ -49,7 +58,7 @@ def ask(texts: list[str]) -> None:
                 print(f"{found.version:>6}  {found.state:<9}  {found.error}".rstrip())
         elif FLAGS.inputs is not None:
             outputs = client.predict(_inputs(FLAGS.inputs), FLAGS.signature)
-            columns = {name: _plain(array) for name, array in sorted(outputs.items())}
+            columns = {name: to_python(array) for name, array in sorted(outputs.items())}
             for row in zip(*columns.values(), strict=True):
                 print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))
         else:
@@ -68,13 +77,6 @@ def _inputs(given: str) -> dict[str, list[Any]]:
     if not isinstance(inputs, dict) or not all(isinstance(value, list) for value in inputs.values()):
         raise InvalidRequest('--inputs must be an object of lists by input name, such as {"text": ["a", "b"]}.')
     return inputs
-
-
-def _plain(array: np.ndarray) -> Any:
-    """An array as lists; strings come as bytes."""
-    if array.dtype != object:
-        return array.tolist()
-    return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
 
 
 def _line(text: str, answer: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """How does a program ask a model server? One client over gRPC, for the embedded and the stock server alike."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +11,7 @@ import numpy as np
 
 from kerasllm.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, ServerUnavailable, ServingError
 from serving.clients import arrays, messages
+from serving.clients.channel import Retries, Tls, open_channel
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
@@ -44,8 +46,10 @@ class PredictClient:
     Args:
       address: HOST:PORT.
       model_name: as the server knows it.
-      deadline_s: seconds that a call may take.
+      deadline_s: seconds that a call may take, with all its attempts.
       version: of the model; None asks for the newest that the server has.
+      tls: what to trust and to show; None: no TLS.
+      retries: of calls that find the server unavailable; None: the usual ones.
 
     Each call raises:
       ServerUnavailable: nobody listens there, or the server is overloaded.
@@ -55,10 +59,18 @@ class PredictClient:
       ServingError: any other failure.
     """
 
-    def __init__(self, address: str, model_name: str, deadline_s: float = 10.0, version: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        model_name: str,
+        deadline_s: float = 10.0,
+        version: int | None = None,
+        tls: Tls | None = None,
+        retries: Retries | None = None,
+    ) -> None:
         self.address, self.model_name, self.deadline_s, self.version = address, model_name, deadline_s, version
-        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, options=unlimited)
+        self.retries = retries or Retries()
+        self._channel = open_channel(address, tls)
 
     def __enter__(self) -> Self:
         return self
@@ -138,10 +150,15 @@ class PredictClient:
         call = self._channel.unary_unary(
             method, request_serializer=serialize, response_deserializer=response.FromString
         )
-        try:
-            return call(request, timeout=self.deadline_s)
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
+        end, pauses = time.monotonic() + self.deadline_s, self.retries.pauses()
+        while True:
+            try:
+                return call(request, timeout=end - time.monotonic())
+            except grpc.RpcError as error:
+                pause = next(pauses, None) if error.code() == grpc.StatusCode.UNAVAILABLE else None
+                if pause is None or time.monotonic() + pause >= end:
+                    raise self._explained(error) from error
+            time.sleep(pause)
 
     def _explained(self, error: Any) -> ServingError:
         code, text = error.code(), error.details()

@@ -3,7 +3,6 @@
 import http.client
 import shutil
 import ssl
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kerasllm.errors import ServingError
 from serving.server.status import StatusError
 from serving.server.transport import Transport, health_service, parse_channel_arguments, read_ssl_config
+from tests.integration.certificates import write_certificates
 
 
 @pytest.fixture
@@ -50,22 +50,7 @@ def _asks(channel):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """An authority, and keys with certificates of a server and of a client that it has signed."""
-    folder = tmp_path_factory.mktemp("certificates")
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the program openssl to make certificates")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ["req", "-newkey", "rsa:2048", "-nodes"]
-    openssl(*new_key, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    for name in ("server", "client"):
-        openssl(*new_key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signing = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        openssl(*signing, "-days", "2", "-extfile", "names", "-out", f"{name}.pem")
-    return folder
+    return write_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def _ssl_config(folder, certificates, **fields):
