@@ -57,6 +57,7 @@ def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
     tokenizer = load_tokenizer(path / "tokenizer")
     model = models.from_run(run.in_float32(), tokenizer.vocab_size)
     training.restore_weights(model, path, which)
+    model.backbone.skips_padding = True
     decisions = read_decisions(path / DECISIONS_FILE) if (path / DECISIONS_FILE).exists() else {}
     _check_decisions(decisions, run, path / DECISIONS_FILE)
     return Trained(run, tokenizer, model, decisions)
