@@ -43,6 +43,8 @@ class Trained:
 def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
     """Loads run.yaml, tokenizer, weights and decisions of a workdir, to compute in float32 whatever it was trained in.
 
+    The model computes no padding (TransformerBackbone.skips_padding).
+
     Args:
       workdir: that `save` or a training program wrote.
       which: "best" (lowest held-out loss) or "newest" checkpoint.

@@ -132,10 +132,10 @@ class SelfAttention(keras.layers.Layer):
     def _heads(self, x: Any, position_ids: Any, rows: TokenRows | None = None) -> tuple[Any, Any, Any]:
         """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""
         projected = self.query_key_value(x)
+        batch, length = dimensions(x if rows is None else rows.tokens)[:2]
         if rows is not None:
-            projected = rows.with_padding(projected)
-        batch, length, _ = dimensions(projected)
-        if self.num_groups == self.num_heads:
+            query, key, value = rows.heads(projected, [self.num_heads, self.num_groups, self.num_groups])
+        elif self.num_groups == self.num_heads:
             stacked = tf.reshape(projected, [batch, length, 3, self.num_heads, self.head_dim])
             query, key, value = tf.unstack(tf.transpose(stacked, [2, 0, 3, 1, 4]))
         else:
@@ -154,9 +154,11 @@ class SelfAttention(keras.layers.Layer):
 
     def _output(self, context: Any, rows: TokenRows | None = None) -> Any:
         """[B, H, T, K] -> [B, T, D], or [N, D] with rows, through the output product."""
+        if rows is not None:
+            return self.output_projection(rows.without_heads(context))
         batch, _, length, _ = dimensions(context)
         together = tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch, length, self.options.hidden_dim])
-        return self.output_projection(together if rows is None else rows.without_padding(together))
+        return self.output_projection(together)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kerasllm.layers.projection import dimensions
 
-# B batch, T tokens of a row, N tokens of all rows together
+# B batch, T tokens of a row, N tokens of all rows together, H heads, K width of a head
 
 
 class TokenRows(NamedTuple):
@@ -27,6 +27,21 @@ class TokenRows(NamedTuple):
     def with_padding(self, values: Any) -> Any:
         """[N, ...] -> [B, T, ...]; padding holds copies of the token before it."""
         return tf.gather(values, self.tokens)
+
+    def heads(self, values: Any, counts: list[int]) -> list[Any]:
+        """[N, sum(counts) * K] -> [B, count, T, K] for each count of heads, one gather each in place of a transpose."""
+        total = sum(counts)
+        parts = tf.reshape(values, [-1, values.shape[-1] // total])
+        numbers = tf.split(tf.range(total), counts)
+        return [tf.gather(parts, self.tokens[:, None] * total + each[:, None]) for each in numbers]
+
+    def without_heads(self, context: Any) -> Any:
+        """[B, H, T, K] -> [N, H * K]."""
+        _, num_heads, _, width = context.shape
+        length = tf.shape(self.tokens)[1]
+        row, column = (self.places // length)[:, None], (self.places % length)[:, None]
+        places = (row * num_heads + tf.range(num_heads)) * length + column
+        return tf.reshape(tf.gather(tf.reshape(context, [-1, width]), places), [-1, num_heads * width])
 
 
 def token_rows(sequence_ids: Any) -> TokenRows:

@@ -32,3 +32,11 @@ def test_a_block_gives_the_tokens_what_they_get_among_padding(options: Backbone)
     assert found.shape == (11, 16)
     assert_close(found, expected)
     assert np.ptp(expected) > 0.1  # otherwise equal numbers would prove nothing
+
+
+def test_heads_are_taken_from_tokens_and_put_together_again():
+    rows, values = token_rows(SEQUENCE_IDS), normal(7, 5 * 4)  # 7 tokens; 2 query heads, 1 of keys, 2 of values
+    query, key, value = rows.heads(values, [2, 1, 2])
+    assert (query.shape, key.shape, value.shape) == ((3, 2, 4, 4), (3, 1, 4, 4), (3, 2, 4, 4))
+    assert_close(key[1, 0, 3], values[5, 8:12])  # row 1 begins with token 2
+    assert_close(rows.without_heads(value), values[:, 12:])
