@@ -43,6 +43,8 @@ class Trained:
 def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
     """Loads run.yaml, tokenizer, weights and decisions of a workdir, to compute in float32 whatever it was trained in.
 
+    The model computes no padding (TransformerBackbone.skips_padding).
+
     Args:
       workdir: that `save` or a training program wrote.
       which: "best" (lowest held-out loss) or "newest" checkpoint.
@@ -57,6 +59,7 @@ def load(workdir: str | os.PathLike[str], which: str = "best") -> Trained:
     tokenizer = load_tokenizer(path / "tokenizer")
     model = models.from_run(run.in_float32(), tokenizer.vocab_size)
     training.restore_weights(model, path, which)
+    model.backbone.skips_padding = True
     decisions = read_decisions(path / DECISIONS_FILE) if (path / DECISIONS_FILE).exists() else {}
     _check_decisions(decisions, run, path / DECISIONS_FILE)
     return Trained(run, tokenizer, model, decisions)

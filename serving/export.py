@@ -38,11 +38,17 @@ def define_flags() -> None:
         "Stores matrices as bfloat16, in half of the bytes, and tells what that changes for the texts of --evaluation; "
         "servers compute in float32 as ever.",
     )
+    flags.DEFINE_bool(
+        "bfloat16_compute",
+        False,
+        "Stores matrices as bfloat16 and computes in it, for servers whose processors multiply it (AVX512-BF16, AMX); "
+        "of a classifier it tells what that changes, as --bfloat16_weights does.",
+    )
     flags.DEFINE_string(
         "evaluation",
         None,
         "Labelled file, or .txt with a text a line: its text of median length is what --measure_batching times, and "
-        "--bfloat16_weights needs it.",
+        "what is done in bfloat16 is judged by it.",
     )
     flags.DEFINE_string(
         "check",
@@ -110,6 +116,7 @@ def export() -> Path:
         "text_classification": _export_classifier,
         "recommendation": _export_recommender,
         "gpt_pretraining": _export_generator,
+        "text_matching": _export_encoder,
     }
     if run.data.second_text_column is not None:
         raise ExportError(
@@ -123,8 +130,16 @@ def export() -> Path:
         )
     if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
         raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
-    if FLAGS.bfloat16_weights and FLAGS.evaluation is None:
-        raise ConfigError("--bfloat16_weights needs --evaluation FILE, to tell what rounding changes for its texts.")
+    if FLAGS.bfloat16_compute and run.objective.task not in ("text_classification", "text_matching"):
+        raise ConfigError(f"--bfloat16_compute is for classifiers and encoders; {workdir} is {run.objective.task}.")
+    if FLAGS.bfloat16_weights and FLAGS.bfloat16_compute:
+        raise ConfigError("--bfloat16_compute stores bfloat16 too: leave out --bfloat16_weights.")
+    is_rounded = FLAGS.bfloat16_weights or FLAGS.bfloat16_compute
+    if is_rounded and run.objective.task == "text_classification" and FLAGS.evaluation is None:
+        raise ConfigError(
+            "--bfloat16_weights needs --evaluation FILE, and so does --bfloat16_compute: they tell what it changes "
+            "for its texts."
+        )
     return writers[run.objective.task](workdir, run)
 
 
@@ -148,6 +163,29 @@ def _export_generator(workdir: Path, run: Run) -> Path:
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     trained = load(workdir, FLAGS.checkpoint)
     folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
+    return folder
+
+
+def _export_encoder(workdir: Path, run: Run) -> Path:
+    from kerasllm.data import read_texts
+    from kerasllm.export.encoder import write_encoder
+    from kerasllm.trained import load
+    from kerasllm.training import find_checkpoint
+
+    checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
+    trained = load(workdir, FLAGS.checkpoint)
+    texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.evaluation is not None else []
+    folder = write_encoder(
+        trained.model,
+        trained.tokenizer,
+        run.export.sequence_length,
+        FLAGS.base_path,
+        FLAGS.name,
+        checkpoint.metrics,
+        FLAGS.bfloat16_compute,
+        median_text(trained, texts) if FLAGS.measure_batching else None,
+    )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 
@@ -176,12 +214,13 @@ def _export_classifier(workdir: Path, run: Run) -> Path:
             median_text(trained, texts) if FLAGS.measure_batching else None,
             FLAGS.bfloat16_weights,
             tuple(texts),
+            FLAGS.bfloat16_compute,
         ),
     )
     notes = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))
     for head, one in notes.get("bfloat16_weights", {}).items():
         print(
-            f"{head}: bfloat16 weights change {one['labels_changed']} of {one['num_texts']} labels, a probability by "
+            f"{head}: bfloat16 changes {one['labels_changed']} of {one['num_texts']} labels, a probability by "
             f"{one['largest_difference']:.1e} at most"
         )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")

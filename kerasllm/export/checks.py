@@ -18,7 +18,6 @@ from kerasllm.export.golden import Call, differences
 from kerasllm.export.operations import PYTHON_OPERATIONS, all_servers, servers_without
 from kerasllm.export.warmup import WARMUP_FILE, read_warmup
 
-TOLERANCE = 1e-5  # of a probability
 LARGEST_SHARE = 1.02  # of the parameters' bytes that the variables may take on disk
 BOOKKEEPING_BYTES = 64 * 1024  # the object graph that is stored beside them
 SMALLEST_REPEATED_BYTES = 4096  # smaller variables are alike by chance or by their initial value
@@ -211,9 +210,9 @@ def _wrong_answers(directory: Path, calls: Sequence[Call]) -> Iterator[Finding]:
         for one in differences(call, answer.outputs):
             if one.problem:
                 yield Finding(f"{one.place}: {one.problem}", "export again")
-            elif not one.largest <= TOLERANCE:
+            elif not one.largest <= call.tolerance:
                 problem = f"{one.place}: served answers differ from the model's by {one.largest:.2e}"
-                yield Finding(problem, f"{TOLERANCE:g} is allowed")
+                yield Finding(problem, f"{call.tolerance:g} is allowed")
     for request, answer in zip(warmup, answers[len(calls) :], strict=True):
         if answer.error:
             problem = f"a warm-up request of {request.signature} fails: {answer.error}"

@@ -13,6 +13,8 @@ from kerasllm.errors import ExportError
 
 FORMAT_VERSION = 1  # of assets.extra/parity.json
 PARITY_FILE = "parity.json"
+TOLERANCE = 1e-5  # of a float that is computed in float32
+BFLOAT16_TOLERANCE = 0.01  # of a probability, or of a number of an embedding
 GOLDEN_TEXTS = (
     "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn a year earlier.",
     "Sales FELL by 10%; the outlook isn't changed (see note 4).",
@@ -39,11 +41,16 @@ GOLDEN_TEXTS = (
 
 @dataclass(frozen=True)
 class Call:
-    """A signature, the inputs to send, and the outputs that the model itself gives for them."""
+    """A signature, the inputs to send, and the outputs that the model itself gives for them.
+
+    Attributes:
+      tolerance: of a float, on the machine that exported.
+    """
 
     signature: str
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ def parity_json(calls: Sequence[Call]) -> str:
     listed = [
         {
             "signature": call.signature,
+            "tolerance": call.tolerance,
             "inputs": {name: _to_json(array) for name, array in call.inputs.items()},
             "outputs": {name: _to_json(array) for name, array in call.outputs.items()},
         }
@@ -89,6 +97,7 @@ def read_parity(path: Path) -> list[Call]:
                 one["signature"],
                 {name: _from_json(array) for name, array in one["inputs"].items()},
                 {name: _from_json(array) for name, array in one["outputs"].items()},
+                float(one.get("tolerance", TOLERANCE)),
             )
             for one in tree["calls"]
         ]

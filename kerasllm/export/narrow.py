@@ -1,4 +1,4 @@
-"""How do weights take half of the disk? As bfloat16 there, as float32 in memory; and what that changes."""
+"""How do weights take half of the disk? As bfloat16 there, in memory as float32 or as that; and what it changes."""
 
 # N texts, C classes
 
@@ -73,6 +73,20 @@ class NarrowWeights:
     def in_place(self) -> keras.StatelessScope:
         """A scope in which the model computes with the widened weights instead of its own."""
         return keras.StatelessScope(state_mapping=[(weight, narrow.value()) for weight, narrow in self._narrow])
+
+
+def computing_in_bfloat16(model: Any) -> Any:
+    """A copy of a models.Task that holds its matrices as bfloat16 and computes in it; the norms stay float32.
+
+    Faster than float32 where the processor multiplies bfloat16 (AVX512-BF16, AMX), slower elsewhere.
+    """
+    config, policy = model.get_config(), keras.dtype_policies.serialize(keras.DTypePolicy("bfloat16"))
+    config["dtype"] = config["backbone"]["config"]["dtype"] = policy
+    copy = type(model).from_config(config)
+    for target, weight in zip(copy.weights, model.weights, strict=True):
+        target.assign(tf.cast(weight.value, target.dtype))
+    copy.backbone.skips_padding = model.backbone.skips_padding
+    return copy
 
 
 class Decides(Protocol):

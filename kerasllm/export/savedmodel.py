@@ -19,8 +19,8 @@ from kerasllm.errors import ExportError
 from kerasllm.export.batching import BATCHING_FILE, batching_params, measure_latency
 from kerasllm.export.card import CARD_FILE, model_card
 from kerasllm.export.checks import check_export, read_meta_graph
-from kerasllm.export.golden import GOLDEN_TEXTS, PARITY_FILE, Call, parity_json
-from kerasllm.export.narrow import Rounding, compare, rounding_section
+from kerasllm.export.golden import BFLOAT16_TOLERANCE, GOLDEN_TEXTS, PARITY_FILE, TOLERANCE, Call, parity_json
+from kerasllm.export.narrow import Rounding, compare, computing_in_bfloat16, rounding_section
 from kerasllm.export.signatures import TEXT_FEATURE, ClassifierSignatures
 from kerasllm.export.warmup import WARMUP_FILE, bucket_text, length_buckets, write_warmup
 from kerasllm.text import Tokenizer
@@ -38,12 +38,14 @@ class ExportOptions:
       measured_text: a text of median length: batches of it are timed, which decides how a server batches.
       bfloat16_weights: stores matrices in half of the bytes; the card tells what it changes for `evaluation_texts`.
       evaluation_texts: for that.
+      bfloat16_compute: stores matrices as bfloat16 and computes in it; the card tells what it changes.
     """
 
     about: tuple[str, ...] = ()
     measured_text: str | None = None
     bfloat16_weights: bool = False
     evaluation_texts: tuple[str, ...] = ()
+    bfloat16_compute: bool = False
 
 
 def write_classifier(
@@ -77,10 +79,11 @@ def write_classifier(
     heads = run.data.label_heads()
     decisions = {head: ClassDecision.undecided(len(one.labels)) for head, one in heads.items()} | dict(decisions or {})
     options, length = options or ExportOptions(), run.export.sequence_length
-    signatures = ClassifierSignatures(model, tokenizer, heads, length, decisions, options.bfloat16_weights)
-    calls = _golden_calls(signatures)
+    served = computing_in_bfloat16(model) if options.bfloat16_compute else model
+    signatures = ClassifierSignatures(served, tokenizer, heads, length, decisions, options.bfloat16_weights)
+    calls = _golden_calls(signatures, BFLOAT16_TOLERANCE if options.bfloat16_compute else TOLERANCE)
     rounding = {}
-    if options.bfloat16_weights:
+    if options.bfloat16_weights or options.bfloat16_compute:
         exact = ClassifierSignatures(model, tokenizer, heads, length, decisions)
         rounding = compare(exact, signatures, options.evaluation_texts)
     notes = _notes(name, tokenizer, run, metrics or {}, decisions, rounding)
@@ -166,8 +169,8 @@ def arrays_of(answers: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {name: answer.numpy() for name, answer in answers.items()}
 
 
-def _golden_calls(signatures: ClassifierSignatures) -> list[Call]:
-    """What the model answers to the golden texts, computed eagerly and without the export, for each signature."""
+def _golden_calls(signatures: ClassifierSignatures, tolerance: float) -> list[Call]:
+    """What the model answers to the golden texts, computed without the export, for each signature."""
     for name, scores in signatures.logits(tf.constant(GOLDEN_TEXTS)).items():
         labels = signatures.labels[name]
         if scores.shape[1] != len(labels):
@@ -181,10 +184,15 @@ def _golden_calls(signatures: ClassifierSignatures) -> list[Call]:
     examples = [_example(text) for text in texts]
     given = {"text": np.array(texts, object)}
     return [
-        Call("serving_default", given, arrays_of(signatures.predict(tf.constant(texts)))),
+        Call("serving_default", given, arrays_of(tf.function(signatures.predict)(tf.constant(texts))), tolerance),
         Call("labels", given, arrays_of(signatures.name_labels(tf.constant(texts)))),
         Call("token_ids", given, arrays_of(signatures.token_ids(tf.constant(texts)))),
-        Call("classify", {"inputs": np.array(examples, object)}, arrays_of(signatures.classify(tf.constant(examples)))),
+        Call(
+            "classify",
+            {"inputs": np.array(examples, object)},
+            arrays_of(tf.function(signatures.classify)(tf.constant(examples))),
+            tolerance,
+        ),
     ]
 
 

@@ -55,10 +55,7 @@ class ClassifierSignatures(tf.Module):
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
         def pack(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-            packed = pack_texts(tokenizer, texts, sequence_length)
-            num_tokens = tf.reduce_sum(packed["sequence_ids"], axis=1)
-            longest = tf.maximum(tf.reduce_max(num_tokens), 2)  # 2: of an empty batch too
-            return {key: rows[:, :longest] for key, rows in packed.items()}
+            return pack_to_longest(tokenizer, texts, sequence_length)
 
         def logits(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             with narrow.in_place() if narrow else contextlib.nullcontext():
@@ -110,6 +107,13 @@ class ClassifierSignatures(tf.Module):
             "labels": tf.function(self.name_labels, autograph=False).get_concrete_function(text=strings),
             "token_ids": tf.function(self.token_ids, autograph=False).get_concrete_function(text=strings),
         }
+
+
+def pack_to_longest(tokenizer: Tokenizer, texts: tf.Tensor, sequence_length: int) -> dict[str, tf.Tensor]:
+    """As pack_texts; rows are as long as the longest text of the batch, and 2 tokens long in an empty batch."""
+    packed = pack_texts(tokenizer, texts, sequence_length)
+    longest = tf.maximum(tf.reduce_max(tf.reduce_sum(packed["sequence_ids"], axis=1)), 2)
+    return {key: rows[:, :longest] for key, rows in packed.items()}
 
 
 def decided_in_graph(decision: ClassDecision) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

@@ -14,6 +14,7 @@ from kerasllm.layers.heads import (
 )
 from kerasllm.layers.normalization import LayerNorm, RMSNorm, make_norm
 from kerasllm.layers.projection import Projection
+from kerasllm.layers.rows import TokenRows, token_rows
 from kerasllm.layers.transformer import TransformerBlock
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "RMSNorm",
     "SelfAttention",
     "TextEmbedding",
+    "TokenRows",
     "TransformerBlock",
     "WordMatchHead",
     "activate",
@@ -34,4 +36,5 @@ __all__ = [
     "drop",
     "make_norm",
     "tied_logits",
+    "token_rows",
 ]

@@ -11,8 +11,10 @@ from kerasllm.layers.dropout import keep_mask
 from kerasllm.layers.initializers import initializer_for
 from kerasllm.layers.positions import rotary_angles, rotate
 from kerasllm.layers.projection import Projection, dimensions
+from kerasllm.layers.rows import TokenRows
 
-# B batch, T tokens, S columns of a cache, D hidden width, H query heads, G key-value heads, K = D / H width of a head
+# B batch, T tokens, N tokens of all rows, S columns of a cache
+# D hidden width, H query heads, G key-value heads, K = D / H width of a head
 
 FORBIDDEN = -1e9  # added to a score; finite, so that a row with nothing allowed stays a number
 
@@ -47,11 +49,12 @@ class SelfAttention(keras.layers.Layer):
     """softmax(Q K^T / sqrt(K) + bias) V, then the output product.
 
     Shapes:
-      x              [B, T, D]  float
+      x              [B, T, D]  float; with rows: [N, D]
       bias           broadcastable to [B, H, T, T], or None
       position_ids   [B or 1, T] int32; read for rotary positions only
       dropout_seed   [2] int32 or None: no dropout
-      returns        [B, T, D]  the compute dtype
+      rows           where the N tokens stand in rows [B, T], or None: x has padding
+      returns        of x's shape, in the compute dtype
 
     Source: Vaswani et al. 2017; fewer key-value heads: Ainslie et al. 2023.
     """
@@ -81,17 +84,23 @@ class SelfAttention(keras.layers.Layer):
         self.output_projection.build(input_shape)
 
     def call(
-        self, x: Any, bias: Any = None, position_ids: Any = None, dropout_seed: Any = None, training: bool = False
+        self,
+        x: Any,
+        bias: Any = None,
+        position_ids: Any = None,
+        dropout_seed: Any = None,
+        training: bool = False,
+        rows: TokenRows | None = None,
     ) -> Any:
         """See the class for shapes."""
-        batch, length, _ = dimensions(x)
-        query, key, value = self._heads(x, position_ids)
+        query, key, value = self._heads(x, position_ids, rows)
         keep = None
         if dropout_seed is not None and self.options.attention_dropout > 0:
+            batch, length, _ = dimensions(x)
             shape = tf.stack([batch, self.num_heads, length, length])
             keep = keep_mask(shape, self.options.attention_dropout, dropout_seed, self.index, query.dtype)
         attend = _attend_for_training if training else _attend
-        return self._output(attend(query, self._of_each_head(key), self._of_each_head(value), bias, keep))
+        return self._output(attend(query, self._of_each_head(key), self._of_each_head(value), bias, keep), rows)
 
     def prefill(self, x: Any, bias: Any, position_ids: Any) -> tuple[Any, tuple[Any, Any]]:
         """As `call` without dropout, and the keys and values [B, G, T, K] that later tokens will look at."""
@@ -120,11 +129,13 @@ class SelfAttention(keras.layers.Layer):
         context = _attend(tf.reshape(query, shape), keys, values, bias, None)  # heads of a group share its keys
         return self._output(tf.reshape(context, tf.shape(query))), (keys, values)
 
-    def _heads(self, x: Any, position_ids: Any) -> tuple[Any, Any, Any]:
+    def _heads(self, x: Any, position_ids: Any, rows: TokenRows | None = None) -> tuple[Any, Any, Any]:
         """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""
-        batch, length, _ = dimensions(x)
         projected = self.query_key_value(x)
-        if self.num_groups == self.num_heads:
+        batch, length = dimensions(x if rows is None else rows.tokens)[:2]
+        if rows is not None:
+            query, key, value = rows.heads(projected, [self.num_heads, self.num_groups, self.num_groups])
+        elif self.num_groups == self.num_heads:
             stacked = tf.reshape(projected, [batch, length, 3, self.num_heads, self.head_dim])
             query, key, value = tf.unstack(tf.transpose(stacked, [2, 0, 3, 1, 4]))
         else:
@@ -141,8 +152,10 @@ class SelfAttention(keras.layers.Layer):
         repeats = self.num_heads // self.num_groups
         return groups if repeats == 1 else tf.repeat(groups, repeats, axis=1)
 
-    def _output(self, context: Any) -> Any:
-        """[B, H, T, K] -> [B, T, D], through the output product."""
+    def _output(self, context: Any, rows: TokenRows | None = None) -> Any:
+        """[B, H, T, K] -> [B, T, D], or [N, D] with rows, through the output product."""
+        if rows is not None:
+            return self.output_projection(rows.without_heads(context))
         batch, _, length, _ = dimensions(context)
         together = tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch, length, self.options.hidden_dim])
         return self.output_projection(together)

@@ -18,14 +18,14 @@ from kerasllm.layers.positions import sinusoidal_table
 class TextEmbedding(keras.layers.Layer):
     """Word + position + token type, then (post norm only) a norm, then dropout.
 
-    The tables are read in float32 under every policy and the sum is cast once. Gradients are dense in training: the
-    word table also scores the outputs, and one dense sum is cheaper than joining a sparse gradient to a dense one.
+    The rows of the tables are added in float32 under every policy and the sum is cast once. Gradients are dense in
+    training: the word table also scores the outputs, and one dense sum is cheaper than joining a sparse gradient to it.
 
     Shapes:
-      token_ids, token_type_ids   [B, T] int32
-      position_ids                [B or 1, T] int32, below options.max_length
+      token_ids, token_type_ids   [B, T] int32, or [N]: tokens without rows
+      position_ids                [B or 1, T] or [N] int32, below options.max_length
       dropout_seed                [2] int32 or None
-      returns                     [B, T, D]  the compute dtype
+      returns                     [B, T, D] or [N, D]  the compute dtype
 
     Source: Devlin et al. 2019, section 3.2.
     """
@@ -65,18 +65,21 @@ class TextEmbedding(keras.layers.Layer):
         training: bool = False,
     ) -> Any:
         """See the class for shapes."""
-        read = lookup if training else tf.gather
-        result = read(self.word_table.value, token_ids)
+
+        def rows(table: Any, ids: Any) -> Any:
+            return tf.cast((lookup if training else tf.gather)(table.value, ids), tf.float32)
+
+        result = rows(self.word_table, token_ids)
         if self.position_table is not None:
-            result += read(self.position_table.value, position_ids)
+            result += rows(self.position_table, position_ids)
         elif self.options.positions == "sinusoidal":
             table = sinusoidal_table(self.options.max_length, self.options.hidden_dim)
             result += tf.gather(tf.constant(table), position_ids)
         if self.token_type_table is not None:
             if token_type_ids is None:
-                result += self.token_type_table.value[0]
+                result += tf.cast(self.token_type_table.value[0], tf.float32)
             else:
-                result += read(self.token_type_table.value, token_type_ids)
+                result += rows(self.token_type_table, token_type_ids)
         result = tf.cast(result, self.compute_dtype)
         if self.norm is not None:
             result = self.norm(result, training=training)

@@ -11,6 +11,7 @@ from kerasllm.layers.dropout import drop
 from kerasllm.layers.initializers import initializer_for
 from kerasllm.layers.normalization import make_norm
 from kerasllm.layers.projection import Projection
+from kerasllm.layers.rows import TokenRows
 
 # B batch, T tokens, D hidden width, F intermediate width
 
@@ -20,11 +21,12 @@ class TransformerBlock(keras.layers.Layer):
     """One layer; every option of config.Backbone that concerns a layer is read here and in SelfAttention.
 
     Shapes:
-      x              [B, T, D]  float
+      x              [B, T, D]  float; with rows: [N, D]
       bias           broadcastable to [B, H, T, T] or None, see attention_bias
       position_ids   [B or 1, T] int32 or None; for rotary positions
       dropout_seed   [2] int32 or None: no dropout
-      returns        [B, T, D]  the compute dtype
+      rows           as in SelfAttention
+      returns        of x's shape, in the compute dtype
 
     Source: post norm: Vaswani et al. 2017; pre norm: Radford et al. 2019.
     """
@@ -61,12 +63,18 @@ class TransformerBlock(keras.layers.Layer):
         self.contract.build((*input_shape[:-1], self.intermediate_dim))
 
     def call(
-        self, x: Any, bias: Any = None, position_ids: Any = None, dropout_seed: Any = None, training: bool = False
+        self,
+        x: Any,
+        bias: Any = None,
+        position_ids: Any = None,
+        dropout_seed: Any = None,
+        training: bool = False,
+        rows: TokenRows | None = None,
     ) -> Any:
         """See the class for shapes."""
 
         def attend(x: Any) -> Any:
-            return self.attention(x, bias, position_ids, dropout_seed, training=training)
+            return self.attention(x, bias, position_ids, dropout_seed, training=training, rows=rows)
 
         return self._branches(x, attend, dropout_seed, training)
 

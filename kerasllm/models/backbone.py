@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerasllm.config import Backbone
-from kerasllm.layers import TextEmbedding, TransformerBlock, attention_bias, draw_seed, make_norm
+from kerasllm.layers import TextEmbedding, TransformerBlock, attention_bias, draw_seed, make_norm, token_rows
 from kerasllm.layers.projection import dimensions
 
 # B batch, T tokens, D hidden width
@@ -29,6 +29,9 @@ class TransformerBackbone(keras.Model):
       rematerialize: in training only the input of each block is kept for the backward pass, which computes the block
         again (Chen et al. 2016): about a third more products, and memory that hardly grows with the layers. The seed
         of dropout is an argument, so that the same places are dropped again. Of the run, not of the model: not saved.
+      skips_padding: outside of training, everything but the attention itself is computed for the tokens alone; what
+        stands at padding then has no meaning. Each row has to hold a token. Not for compilers that need fixed shapes;
+        not saved either.
 
     Raises:
       pydantic.ValidationError: a field that config.Backbone does not know, or values that do not fit together.
@@ -51,6 +54,7 @@ class TransformerBackbone(keras.Model):
         if self.options.norm_order == "pre":
             self.final_norm = make_norm(self.options.norm, self.options.norm_epsilon, name="final_norm", dtype=policy)
         self.rematerialize = False
+        self.skips_padding = False
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -79,19 +83,25 @@ class TransformerBackbone(keras.Model):
         elif dropout_seed is None and (self.options.dropout > 0 or self.options.attention_dropout > 0):
             dropout_seed = draw_seed()
         bias = attention_bias(sequence_ids, length, self.architecture == "gpt", packed, self.compute_dtype)
-        hidden = self.embedding(
-            token_ids,
-            position_ids=position_ids,
-            token_type_ids=inputs.get("token_type_ids"),
-            dropout_seed=dropout_seed,
-            training=training,
-        )
+        embedded = [token_ids, position_ids, inputs.get("token_type_ids")]
+        rows = None
+        if self.skips_padding and not training and sequence_ids is not None:
+            rows, shape = token_rows(sequence_ids), tf.shape(token_ids)
+            embedded = [ids if ids is None else rows.without_padding(tf.broadcast_to(ids, shape)) for ids in embedded]
+        hidden = self.embedding(*embedded, dropout_seed=dropout_seed, training=training)
         for block in self.blocks:
             run = functools.partial(
-                block.__call__, bias=bias, position_ids=position_ids, dropout_seed=dropout_seed, training=training
+                block.__call__,
+                bias=bias,
+                position_ids=position_ids,
+                dropout_seed=dropout_seed,
+                training=training,
+                rows=rows,
             )
             hidden = (tf.recompute_grad(run) if training and self.rematerialize else run)(hidden)
-        return hidden if self.final_norm is None else self.final_norm(hidden, training=training)
+        if self.final_norm is not None:
+            hidden = self.final_norm(hidden, training=training)
+        return hidden if rows is None else rows.with_padding(hidden)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""

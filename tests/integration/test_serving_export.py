@@ -205,15 +205,16 @@ def test_the_program_exports_a_workdir(workdir, exports, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_program_stores_weights_as_bfloat16_and_tells_what_that_changes(workdir, exports, tmp_path):
-    refused = _export(f"--workdir={workdir}", "--name=sentiment", "--bfloat16_weights")
+@pytest.mark.parametrize("flag", ["--bfloat16_weights", "--bfloat16_compute"])
+def test_the_program_stores_weights_as_bfloat16_and_tells_what_that_changes(workdir, exports, tmp_path, flag):
+    refused = _export(f"--workdir={workdir}", "--name=sentiment", flag)
     assert "--bfloat16_weights needs --evaluation FILE" in refused.stderr
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS[:4]) + "\n")
-    flags = [f"--base_path={tmp_path}", "--name=sentiment", "--bfloat16_weights", f"--evaluation={tmp_path}/texts.txt"]
+    flags = [f"--base_path={tmp_path}", "--name=sentiment", flag, f"--evaluation={tmp_path}/texts.txt"]
     finished = _export(f"--workdir={workdir}", *flags)
     assert finished.returncode == 0, finished.stderr
     told = finished.stdout.splitlines()[0]
-    assert told.startswith("label: bfloat16 weights change ")
+    assert told.startswith("label: bfloat16 changes ")
     assert " of 4 labels, a probability by " in told
     sizes = [
         sum(path.stat().st_size for path in (folder / "variables").glob("*.data*"))

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasllm import fine_tuning, models, trained
 from kerasllm.config import Run, make_run
 from kerasllm.data import NO_LABEL, OUT_OF_SCOPE, LabelledTexts
 from kerasllm.decisions import ClassDecision, softmax, write_decisions
 from kerasllm.errors import CheckpointError
-from kerasllm.text import WordPieceTokenizer
+from kerasllm.text import WordPieceTokenizer, pack_texts
 
 TOKENIZER = WordPieceTokenizer(b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc")
 TEXTS = ["a", "b c a", "", "c c c c c c c c c c c c c c c c c c", "a"]
@@ -40,6 +41,14 @@ def test_probabilities_are_those_of_the_decisions_temperature(tmp_path: Path):
     write_decisions(workdir / "decisions.json", {"label": ClassDecision(4.0, (0.0, 0.0), 1.0, 0.0)})
     scaled = trained.classify(trained.load(workdir), TEXTS)["label"]
     np.testing.assert_allclose(scaled, softmax(logits / 4), atol=1e-6)
+
+
+def test_a_loaded_model_computes_no_padding_and_says_what_the_saved_one_says(tmp_path: Path):
+    run, rows = run_of(labels=["x", "y"]), pack_texts(TOKENIZER, tf.constant(TEXTS), 32)
+    model = models.from_run(run, TOKENIZER.vocab_size)
+    loaded = trained.load(trained.save(tmp_path, run, TOKENIZER, model)).model
+    assert loaded.backbone.skips_padding
+    np.testing.assert_allclose(loaded(rows)["label_logits"], model(rows)["label_logits"], atol=1e-6)
 
 
 def test_the_order_of_the_texts_is_kept_and_batches_do_not_matter(tmp_path: Path):
