@@ -40,6 +40,7 @@ flags.DEFINE_string(
 flags.DEFINE_bool("rest_api_ssl", False, "REST in TLS too, by --ssl_config_file; the stock server's is plain text.")
 flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
 flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
+flags.DEFINE_bool("rest_api_stream", False, "Answer POST .../NAME:stream with server-sent events; docs/streaming.md.")
 
 # What it serves
 flags.DEFINE_string("model_name", "default", "Name of the model under --model_base_path.")
