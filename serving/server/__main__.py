@@ -80,6 +80,7 @@ def serve() -> bool:
 
 
 def _start_rest(core: "ServerCore", streams: "Streams", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
+    from serving.server.openai_api import OpenAiApi
     from serving.server.rest import RestApi
     from serving.server.rest_server import RestOptions, RestServer
     from serving.server.transport import read_ssl_config
@@ -94,7 +95,8 @@ def _start_rest(core: "ServerCore", streams: "Streams", metrics: "Metrics", metr
         tls=read_ssl_config(FLAGS.ssl_config_file).context() if FLAGS.rest_api_ssl else None,
         grace_s=FLAGS.drain_seconds,
     )
-    api = RestApi(core, FLAGS.rest_api_list_models, streams if FLAGS.rest_api_stream else None)
+    others = [OpenAiApi(streams, core.model_names, FLAGS.openai_api_log_prompts)] if FLAGS.openai_api else []
+    api = RestApi(core, FLAGS.rest_api_list_models, streams if FLAGS.rest_api_stream else None, others)
     server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options, metrics)
     print(f"Exporting HTTP/REST API at:{FLAGS.host}:{server.port} ...", flush=True)
     return server

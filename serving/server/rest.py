@@ -1,10 +1,10 @@
 """What does each REST path answer? Method, path and body to a code and a body; the transport is in rest_server."""
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from absl import logging
@@ -76,15 +76,34 @@ def refusal(error: StatusError, model_name: str = "", method: str = "") -> RestA
     return RestAnswer(error.code, encoded(rest_answers.error(error.message)), model_name, method)
 
 
+class Paths(Protocol):
+    """Paths of another protocol under /v1."""
+
+    def answers(self, http_method: str, path: str) -> bool:
+        """Whether a path is one of them."""
+
+    def answer(
+        self, http_method: str, path: str, body: Callable[[], bytes], timeout_s: Callable[[], float | None]
+    ) -> RestAnswer:
+        """As RestApi.answer."""
+
+
 class RestApi:
     """The paths under /v1; every answer, also to nonsense, is the stock server's.
 
     `lists_models` answers GET /v1/models with the names of all models, which the stock server refuses; with `streams`,
-    POST .../NAME:stream answers as :predict does, in parts.
+    POST .../NAME:stream answers as :predict does, in parts. `others` go before all of it.
     """
 
-    def __init__(self, core: ServerCore, lists_models: bool = False, streams: Streams | None = None) -> None:
+    def __init__(
+        self,
+        core: ServerCore,
+        lists_models: bool = False,
+        streams: Streams | None = None,
+        others: Sequence[Paths] = (),
+    ) -> None:
         self._core = core
+        self._others = others
         self._streams = streams
         self._lists_models = lists_models
         self._calls = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
@@ -93,6 +112,9 @@ class RestApi:
         self, http_method: str, path: str, body: Callable[[], bytes], timeout_s: Callable[[], float | None]
     ) -> RestAnswer:
         """Answers a request; `body` may raise StatusError, `timeout_s` tells the seconds left when the model runs."""
+        for other in self._others:
+            if other.answers(http_method, path):
+                return other.answer(http_method, path, body, timeout_s)
         found = {"POST": _CALL, "GET": _LOOK}.get(http_method, re.compile("(?!)")).fullmatch(path)
         groups = found.groupdict() if found else {}
         if groups.get("method") == "stream" and self._streams is None:

@@ -46,12 +46,13 @@ def save_gpt(signatures: Any, directory: Path, chat_template: dict[str, Any] | N
 class GptService:
     """A server in this process: its ports, and what it counts."""
 
-    def __init__(self, folders: dict[str, Path], max_batch_size: int = 0) -> None:
+    def __init__(self, folders: dict[str, Path], max_batch_size: int = 0, logs_prompts: bool = False) -> None:
         from serving.server.batching import Batching
         from serving.server.batching_parameters import BatchingParameters
         from serving.server.core import ServerCore
         from serving.server.engine import Engine
         from serving.server.metrics import Metrics
+        from serving.server.openai_api import OpenAiApi
         from serving.server.rest import RestApi
         from serving.server.rest_server import RestOptions, RestServer
         from serving.server.services import start_server
@@ -71,9 +72,8 @@ class GptService:
         self.streams = Streams(core, self.metrics)
         services = [streaming_service(self.streams, self.metrics)]
         self._server, self.port = start_server(core, "127.0.0.1", 0, 24, services=services)
-        self._rest = RestServer(
-            RestApi(core, streams=self.streams), "127.0.0.1", 0, RestOptions(num_threads=8), self.metrics
-        )
+        api = RestApi(core, streams=self.streams, others=[OpenAiApi(self.streams, core.model_names, logs_prompts)])
+        self._rest = RestServer(api, "127.0.0.1", 0, RestOptions(num_threads=8), self.metrics)
         self.rest_port = self._rest.port
 
     def counted(self, name: str) -> float:
