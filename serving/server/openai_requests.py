@@ -1,4 +1,4 @@
-"""What does a client of the OpenAI protocol ask for? A JSON body to prompts and settings, or a refusal with its reason."""
+"""What does a client of the OpenAI protocol ask for? A body to prompts and settings, or a refusal that tells why."""
 
 import json
 from dataclasses import dataclass
