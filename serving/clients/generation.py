@@ -1,6 +1,6 @@
 """How does a program ask a served GPT for text? Whole continuations, or one that comes a chunk at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +73,7 @@ def generate(client: PredictClient, prompts: Sequence[str], sampling: Sampling =
 
 def stream(
     client: PredictClient, prompt: str, sampling: Sampling = Sampling(), chunk_tokens: int = 4
-) -> Iterator[Continuation]:
+) -> Generator[Continuation]:
     """The continuation of a prompt as it grows, from any server of SavedModels.
 
     Each item holds the whole text so far, which never ends in the middle of a character. Who stops asking stops the
@@ -93,7 +93,7 @@ def stream(
 
 def stream_by_calls(
     client: PredictClient, prompt: str, sampling: Sampling = Sampling(), chunk_tokens: int = 4
-) -> Iterator[Continuation]:
+) -> Generator[Continuation]:
     """As `stream`, by one Predict call for each chunk.
 
     The cache travels with each call, so this costs more than `generate` where prompts are long.
