@@ -87,6 +87,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii")
         return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def cpu_seconds(self) -> float:
+        """Time that the process has computed for, of all its threads; read from /proc too."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self.process.poll() is None

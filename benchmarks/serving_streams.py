@@ -43,11 +43,13 @@ class Turn:
     left: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of the server
 
     def figures(self) -> dict[str, float]:
         """Rates and percentiles by name."""
         return {
             "tokens/s": self.tokens / self.seconds,
+            "CPU a token": 1000 * self.cpu_seconds / self.tokens,
             "first p50": float(np.percentile(self.first_ms, 50)),
             "first p95": float(np.percentile(self.first_ms, 95)),
             "between p50": float(np.percentile(self.between_ms, 50)),
@@ -95,9 +97,14 @@ def compare(servers: dict[str, Server]) -> bool:
     num_turns = max(1, round(60 * FLAGS.minutes / FLAGS.turn_seconds))
     turns: dict[str, list[Turn]] = {name: [] for name in servers}
     memory: dict[str, list[float]] = {name: [] for name in servers}
+    for server in servers.values():  # the session plans its graphs at their first run
+        ask(server.address, prompts, FLAGS.streams, 0.0, -1)
     for number in range(num_turns):
         for name, server in servers.items():
-            turns[name].append(ask(server.address, prompts, FLAGS.streams, FLAGS.turn_seconds, number))
+            before = server.cpu_seconds()
+            turn = ask(server.address, prompts, FLAGS.streams, FLAGS.turn_seconds, number)
+            turn.cpu_seconds = server.cpu_seconds() - before
+            turns[name].append(turn)
             memory[name].append(server.resident_megabytes())
     names = turns[next(iter(servers))][0].figures()
     print(f"{FLAGS.streams} streams at once; milliseconds, median of {num_turns} turns [lowest, highest]")
@@ -105,10 +112,9 @@ def compare(servers: dict[str, Server]) -> bool:
         columns = {figure: [turn.figures()[figure] for turn in turns[name]] for figure in names}
         texts = [f"{key} {np.median(one):.1f} [{min(one):.1f}, {max(one):.1f}]" for key, one in columns.items()]
         print(f"{name:>10}  {'  '.join(texts)}")
-    rates = [
-        one.figures()["tokens/s"] / other.figures()["tokens/s"] for one, other in zip(*turns.values(), strict=True)
-    ]
-    print(f"ratio of tokens/s, batching to plain: {np.median(rates):.2f} [{min(rates):.2f}, {max(rates):.2f}]")
+    for figure in ("tokens/s", "CPU a token"):
+        ratios = [one.figures()[figure] / other.figures()[figure] for one, other in zip(*turns.values(), strict=True)]
+        print(f"{figure}, batching to plain: {np.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]")
     return all([told(name, server, turns[name], memory[name]) for name, server in servers.items()])
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerasllm.export.golden import Call
 from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
-from kerasllm.export.streaming import STREAMING, STREAMING_FILE
+from kerasllm.export.streaming import CARRIED, STREAMING, STREAMING_FILE
 from kerasllm.models import GPTCausalLM
 from kerasllm.models.generation import Decoding, begin, proceed
 from kerasllm.models.sampling import Sampling
@@ -72,7 +72,12 @@ def write_generator(
     inputs = {"prompt": np.array([prompt.encode() for prompt in SAMPLE_PROMPTS], object), **greedy(SAMPLE_TOKENS)}
     answers = traced["generate"](**{key: tf.constant(value) for key, value in inputs.items()})
     calls = [Call("generate", inputs, arrays_of(answers))]
-    return write_export(signatures, calls, bytes_of(model.weights), base_path, name, files)
+    row = {key: tf.constant(value[:1]) for key, value in inputs.items()}
+    state = traced["prefill"](**row)
+    carried = {key: state[key] for key in CARRIED}
+    going_on = {"chunk_tokens": tf.ones([1], tf.int32), **carried, **{key: row[key] for key in SETTINGS}}
+    warmup = [("prefill", arrays_of(row)), ("decode_chunk", arrays_of(going_on))]
+    return write_export(signatures, calls, bytes_of(model.weights), base_path, name, files, warmup)
 
 
 def greedy(max_new_tokens: int, rows: int = len(SAMPLE_PROMPTS)) -> dict[str, np.ndarray]:

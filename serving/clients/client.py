@@ -103,7 +103,7 @@ class PredictClient:
                 yield _arrays(response)
         except grpc.RpcError as error:
             if call.code() == grpc.StatusCode.UNIMPLEMENTED:
-                raise StreamingNotOffered(f"{self.address}: {call.details()}") from error
+                raise StreamingNotOffered(f"{self.address}: UNIMPLEMENTED: {call.details()}") from error
             raise self._explained(error) from error
         finally:
             call.cancel()
