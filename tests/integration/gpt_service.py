@@ -60,6 +60,7 @@ class GptService:
         from serving.server.streams import Streams
         from serving.server.versions import LoadPolicy, ModelConfig, Models
 
+        self.folders = folders
         self.batches: list[list[int]] = []  # rows of each task of each batch
         self.metrics = Metrics()
         parameters = BatchingParameters(max(1, max_batch_size), 1000, num_batch_threads=1)

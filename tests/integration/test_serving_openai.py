@@ -3,6 +3,9 @@
 import http.client
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import openai
 import pytest
@@ -13,6 +16,7 @@ from serving.clients import PredictClient, Sampling, generate
 from tests.integration.gpt_service import NAME, gpt_service, make_signatures, save_gpt
 from tests.integration.small_models import write_half_plus_two
 
+ROOT = Path(__file__).parents[2]
 TEMPLATE = {
     "roles": {
         "system": {"prefix": "", "suffix": "\n"},
@@ -203,6 +207,34 @@ def test_any_100_bodies_are_answered_or_refused_but_never_fail(service, path, fi
     status, answer = post(service, f"/v1/{path}", body)
     assert status in (200, 400), answer
     assert status == 200 or json.loads(answer)["error"]["message"]
+
+
+@pytest.mark.slow
+def test_the_program_offers_it_by_a_flag_and_lets_a_stream_end_after_sigterm(service):
+    base_path = service.folders[NAME]
+    command = [sys.executable, "-m", "serving.server", "--port=0", "--rest_api_port=-1", "--openai_api"]
+    command += [f"--model_name={NAME}", f"--model_base_path={base_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        port = [process.stdout.readline() for _ in range(2)][1].split()[3].rpartition(":")[2]
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0) as client:
+            pieces = client.completions.create(model=NAME, prompt="the cat", max_tokens=40, temperature=0, stream=True)
+            text = next(pieces).choices[0].text
+            process.terminate()
+            text += "".join(piece.choices[0].text for piece in pieces)
+            assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    with PredictClient(f"127.0.0.1:{service.port}", NAME, deadline_s=60) as client:
+        assert text == generate(client, ["the cat"], Sampling(40))[0].text
+
+
+def test_without_a_port_for_it_the_flag_is_refused(tmp_path):
+    command = [sys.executable, "-m", "serving.server", f"--model_base_path={tmp_path}", "--openai_api"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 255
+    assert "--openai_api and --rest_api_stream need --rest_api_port" in done.stderr
 
 
 def test_seeds_are_logged_and_prompts_are_not(service, ai, caplog):
