@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kerasllm.export.golden import Call
 from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
+from kerasllm.export.streaming import CARRIED, STREAMING, STREAMING_FILE
 from kerasllm.models import GPTCausalLM
 from kerasllm.models.generation import Decoding, begin, proceed
 from kerasllm.models.sampling import Sampling
@@ -28,7 +29,6 @@ SETTINGS = {  # batch-major, so that rows with different settings share a batch
     "seed": tf.TensorSpec([None], tf.int64),
     "stop": tf.TensorSpec([None, None], tf.string),
 }
-CARRIED = ("token_ids", "lengths", "prompt_lengths", "is_done", "cache")  # from one chunk to the next
 FORMAT_VERSION = 1  # of assets.extra/export.json
 SAMPLE_PROMPTS = ("The company said that", "今天公司", "", "plain 😀 text,\twith a tab")
 SAMPLE_TOKENS = 4
@@ -44,8 +44,7 @@ def write_generator(
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
-    assets.extra/export.json says how its text can be streamed: "prefill" reads prompts, "decode_chunk" goes on, and
-    "carried" names the outputs of both that are inputs of the next call.
+    assets.extra/streaming.json says how its text can be streamed: "prefill" reads prompts, "decode_chunk" goes on.
 
     Args:
       model: a built causal language model.
@@ -63,15 +62,22 @@ def write_generator(
         "name": name,
         "max_length": signatures.max_length,
         "tokenizer_fingerprint": tokenizer.fingerprint,
-        "streaming": {"prefill": "prefill", "decode_chunk": "decode_chunk", "carried": CARRIED},
         "metrics": dict(metrics or {}),
     }
-    files = {"export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
+    files = {
+        "export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
+        STREAMING_FILE: json.dumps(STREAMING, indent=1) + "\n",
+    }
     traced = signatures.signatures()
     inputs = {"prompt": np.array([prompt.encode() for prompt in SAMPLE_PROMPTS], object), **greedy(SAMPLE_TOKENS)}
     answers = traced["generate"](**{key: tf.constant(value) for key, value in inputs.items()})
     calls = [Call("generate", inputs, arrays_of(answers))]
-    return write_export(signatures, calls, bytes_of(model.weights), base_path, name, files)
+    row = {key: tf.constant(value[:1]) for key, value in inputs.items()}
+    state = traced["prefill"](**row)
+    carried = {key: state[key] for key in CARRIED}
+    going_on = {"chunk_tokens": tf.ones([1], tf.int32), **carried, **{key: row[key] for key in SETTINGS}}
+    warmup = [("prefill", arrays_of(row)), ("decode_chunk", arrays_of(going_on))]
+    return write_export(signatures, calls, bytes_of(model.weights), base_path, name, files, warmup)
 
 
 def greedy(max_new_tokens: int, rows: int = len(SAMPLE_PROMPTS)) -> dict[str, np.ndarray]:
@@ -142,7 +148,7 @@ class GenerationSignatures(tf.Module):
                 def found() -> Any:
                     return first_stop(texts(token_ids, prompt_lengths, lengths), stop) >= 0
 
-                return tf.cond(tf.size(stop) > 0, found, lambda: tf.zeros_like(lengths, tf.bool))
+                return tf.cond(tf.reduce_any(tf.not_equal(stop, "")), found, lambda: tf.zeros_like(lengths, tf.bool))
 
             state = proceed(model, state, limits, sampling, (special.eos,), is_stopped, num_steps)
             newest = tf.gather(state.token_ids, state.lengths - 1, batch_dims=1)

@@ -3,7 +3,7 @@
 from serving.clients.assistant import Reply, reply
 from serving.clients.channel import Retries, Tls
 from serving.clients.client import PredictClient, VersionStatus
-from serving.clients.generation import Continuation, Sampling, generate, stream
+from serving.clients.generation import Continuation, Sampling, generate, stream, stream_by_calls
 from serving.clients.recommendation import Recommended, recommend, score_items
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "reply",
     "score_items",
     "stream",
+    "stream_by_calls",
 ]

@@ -1,7 +1,7 @@
 """How does a program ask a model server? One client over gRPC, for the embedded and the stock server alike."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from serving.clients.channel import Retries, Tls, open_channel
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+_STREAMING = "/kerasllm.serving.StreamingService/"
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _ERRORS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
@@ -26,6 +27,10 @@ _ERRORS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
     grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
 }
+
+
+class StreamingNotOffered(ServingError):
+    """The server speaks TensorFlow Serving's protocol and no more, or the model declares no streaming."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,32 @@ class PredictClient:
         self, inputs: Mapping[str, np.ndarray | Sequence[Any]], signature: str = "serving_default"
     ) -> dict[str, np.ndarray]:
         """Runs a signature: arrays or lists by input name in, arrays by output name out (strings as bytes)."""
-        request = messages.PredictRequest()
-        self._fill(request.model_spec)
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(arrays.to_proto(value))
-        response = self._call(_PREDICTION + "Predict", request, messages.PredictResponse)
-        return {name: arrays.to_array(proto) for name, proto in response.outputs.items()}
+        request = self._predict_request(inputs, signature)
+        return _arrays(self._call(_PREDICTION + "Predict", request, messages.PredictResponse))
+
+    def predict_stream(self, inputs: Mapping[str, np.ndarray | Sequence[Any]]) -> Generator[dict[str, np.ndarray]]:
+        """The outputs so far, again and again until they are whole; the embedded server alone offers it.
+
+        Who closes the iterator ends the computing. `deadline_s` is the time for all of it.
+
+        Raises:
+          StreamingNotOffered: by a stock server, or for a model that does not declare how it is streamed.
+        """
+        method = self._channel.unary_stream(
+            _STREAMING + "PredictStream",
+            request_serializer=messages.PredictRequest.SerializeToString,
+            response_deserializer=messages.PredictResponse.FromString,
+        )
+        call = method(self._predict_request(inputs), timeout=self.deadline_s)
+        try:
+            for response in call:
+                yield _arrays(response)
+        except grpc.RpcError as error:
+            if call.code() == grpc.StatusCode.UNIMPLEMENTED:
+                raise StreamingNotOffered(f"{self.address}: UNIMPLEMENTED: {call.details()}") from error
+            raise self._explained(error) from error
+        finally:
+            call.cancel()
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """For each text its label and the probabilities of all classes, in the model's order.
@@ -140,6 +164,14 @@ class PredictClient:
             for found in response.model_version_status
         ]
 
+    def _predict_request(self, inputs: Mapping[str, np.ndarray | Sequence[Any]], signature: str = "") -> Any:
+        request = messages.PredictRequest()
+        self._fill(request.model_spec)
+        request.model_spec.signature_name = signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(arrays.to_proto(value))
+        return request
+
     def _fill(self, spec: Any) -> None:
         spec.name = self.model_name
         if self.version is not None:
@@ -169,6 +201,10 @@ class PredictClient:
         elif kind is DeadlineExceeded:
             hint = f" No answer within {self.deadline_s} s; give a longer deadline."
         return kind(f"{self.address}: {code.name}: {(text or '').rstrip('.')}.{hint}")
+
+
+def _arrays(response: Any) -> dict[str, np.ndarray]:
+    return {name: arrays.to_array(proto) for name, proto in response.outputs.items()}
 
 
 def _described(tensors: Any) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """How does a program ask a served GPT for text? Whole continuations, or one that comes a chunk at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serving.clients.client import PredictClient
+from serving.clients.client import PredictClient, StreamingNotOffered
 
 CARRIED = ("token_ids", "lengths", "prompt_lengths", "is_done", "cache")  # from one chunk to the next
 
@@ -72,11 +73,30 @@ def generate(client: PredictClient, prompts: Sequence[str], sampling: Sampling =
 
 def stream(
     client: PredictClient, prompt: str, sampling: Sampling = Sampling(), chunk_tokens: int = 4
-) -> Iterator[Continuation]:
-    """The continuation of a prompt as it grows, by one call for each chunk; every server of SavedModels can do it.
+) -> Generator[Continuation]:
+    """The continuation of a prompt as it grows, from any server of SavedModels.
 
     Each item holds the whole text so far, which never ends in the middle of a character. Who stops asking stops the
-    computing. The cache travels with each call, so this costs more than `generate` where prompts are long.
+    computing. The embedded server streams over one call; of another one each chunk is asked for by a call of its own.
+    """
+    inputs = {"prompt": np.array([prompt.encode()], object), **sampling.inputs(1)}
+    steps = np.array([chunk_tokens], np.int32)
+    with closing(client.predict_stream({**inputs, "chunk_tokens": steps})) as parts:
+        try:
+            for part in parts:
+                yield _continuation(part, 0)
+            return
+        except StreamingNotOffered:
+            pass
+    yield from stream_by_calls(client, prompt, sampling, chunk_tokens)
+
+
+def stream_by_calls(
+    client: PredictClient, prompt: str, sampling: Sampling = Sampling(), chunk_tokens: int = 4
+) -> Generator[Continuation]:
+    """As `stream`, by one Predict call for each chunk.
+
+    The cache travels with each call, so this costs more than `generate` where prompts are long.
     """
     settings = sampling.inputs(1)
     state = client.predict({"prompt": np.array([prompt.encode()], object), **settings}, "prefill")

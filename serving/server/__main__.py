@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from serving.server.core import ServerCore
     from serving.server.metrics import Metrics
     from serving.server.rest_server import RestServer
+    from serving.server.streams import Streams
     from serving.server.transport import Transport
     from serving.server.versions import ModelConfig, Models
 
@@ -45,6 +46,8 @@ def serve() -> bool:
     from serving.server.metrics import Metrics, read_monitoring_path
     from serving.server.metrics_grpc import MetricsInterceptor
     from serving.server.services import start_server
+    from serving.server.streaming_service import streaming_service
+    from serving.server.streams import Streams
 
     metrics_path = read_monitoring_path(FLAGS.monitoring_config_file) if FLAGS.monitoring_config_file else None
     transport, metrics = _transport(), Metrics()
@@ -56,11 +59,13 @@ def serve() -> bool:
         core = ServerCore(
             models, FLAGS.enable_serialization_as_tensor_content, FLAGS.enable_signature_method_name_check
         )
-        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport, [MetricsInterceptor(metrics)])
+        streams = Streams(core, metrics)
+        interceptors, services = [MetricsInterceptor(metrics)], [streaming_service(streams, metrics)]
+        server, port = start_server(core, FLAGS.host, FLAGS.port, threads, transport, interceptors, services)
         if FLAGS.model_config_file and FLAGS.model_config_file_poll_wait_seconds:
             ConfigFile(FLAGS.model_config_file, models, stop).watch(FLAGS.model_config_file_poll_wait_seconds)
         print(f"Running gRPC ModelServer at {FLAGS.host}:{port} ...", flush=True)
-        rest = _start_rest(core, metrics, metrics_path) if FLAGS.rest_api_port else None
+        rest = _start_rest(core, streams, metrics, metrics_path) if FLAGS.rest_api_port else None
         stop.wait()
         if transport.health is not None:
             transport.health.enter_graceful_shutdown()
@@ -74,7 +79,8 @@ def serve() -> bool:
     return not models.is_busy()
 
 
-def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
+def _start_rest(core: "ServerCore", streams: "Streams", metrics: "Metrics", metrics_path: str | None) -> "RestServer":
+    from serving.server.openai_api import OpenAiApi
     from serving.server.rest import RestApi
     from serving.server.rest_server import RestOptions, RestServer
     from serving.server.transport import read_ssl_config
@@ -89,7 +95,8 @@ def _start_rest(core: "ServerCore", metrics: "Metrics", metrics_path: str | None
         tls=read_ssl_config(FLAGS.ssl_config_file).context() if FLAGS.rest_api_ssl else None,
         grace_s=FLAGS.drain_seconds,
     )
-    api = RestApi(core, lists_models=FLAGS.rest_api_list_models)
+    others = [OpenAiApi(streams, core.model_names, FLAGS.openai_api_log_prompts)] if FLAGS.openai_api else []
+    api = RestApi(core, FLAGS.rest_api_list_models, streams if FLAGS.rest_api_stream else None, others)
     server = RestServer(api, FLAGS.host, max(0, FLAGS.rest_api_port), options, metrics)
     print(f"Exporting HTTP/REST API at:{FLAGS.host}:{server.port} ...", flush=True)
     return server

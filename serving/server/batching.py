@@ -92,6 +92,7 @@ class BatchingEngine(Engine):
         self._parameters = parameters
         self._scheduler = scheduler
         self._queues: dict[tuple[tuple[str, ...], tuple[str, ...]], BatchQueue] = {}
+        self._streamed = self._feeds_of_streams()
         self._new_queue = threading.Lock()
 
     def run(
@@ -135,6 +136,12 @@ class BatchingEngine(Engine):
                 self._queues[names, wanted] = queue
             return self._queues[names, wanted]
 
+    def _feeds_of_streams(self) -> set[tuple[str, ...]]:
+        """The feeds whose padding the model declares to be harmless, so that streams of any length run together."""
+        contract = self.declared.streaming
+        keys = (contract.whole, contract.first, contract.next) if contract else ()
+        return {tuple(sorted(info.name for info in self.signatures[key].inputs.values())) for key in keys}
+
     def _outcome(self, queue: BatchQueue, task: Task) -> list[np.ndarray]:
         """Waits until a task has run, no longer than its deadline."""
         wait_s = task.deadline - time.monotonic()
@@ -170,21 +177,29 @@ class BatchingEngine(Engine):
             if task.deadline <= now:
                 task.error = StatusError(Code.RESOURCE_EXHAUSTED, QUEUED_TOO_LONG)
             else:
-                groups.setdefault(tuple(array.dtype for array in task.arrays), []).append(task)
+                is_empty = [not array.size for array in task.arrays] if names in self._streamed else []
+                groups.setdefault((*(array.dtype for array in task.arrays), *is_empty), []).append(task)
         for group in groups.values():
-            try:
-                self._run_group(names, wanted, group, now)
-            except StatusError as error:
-                for task in group:
-                    task.error = error
+            self._run_or_fail(names, wanted, group, now)
+
+    def _run_or_fail(self, names: tuple[str, ...], wanted: tuple[str, ...], tasks: list[Task], now: float) -> None:
+        """Runs tasks together; in streams, what one of them gets wrong does not end the others."""
+        try:
+            self._run_group(names, wanted, tasks, now)
+        except StatusError as error:
+            if len(tasks) > 1 and error.code == Code.INVALID_ARGUMENT and names in self._streamed:
+                for task in tasks:
+                    self._run_or_fail(names, wanted, [task], now)
+                return
+            for task in tasks:
+                task.error = error
 
     def _run_group(self, names: tuple[str, ...], wanted: tuple[str, ...], tasks: list[Task], now: float) -> None:
         sizes = [task.size for task in tasks]
         size = sum(sizes)
         padded_size = self._parameters.padded_size(size) if size else 0
-        joined = batching_tensors.join(
-            names, [task.arrays for task in tasks], padded_size, self._parameters.pad_variable_length_inputs
-        )
+        pad = self._parameters.pad_variable_length_inputs or names in self._streamed
+        joined = batching_tensors.join(names, [task.arrays for task in tasks], padded_size, pad)
         deadline = max(task.deadline for task in tasks)
         timeout_s = None if deadline == float("inf") else deadline - now
         values = super().run(list(zip(names, joined, strict=True)), wanted, timeout_s)

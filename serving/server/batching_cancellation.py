@@ -16,6 +16,31 @@ class Call(Protocol):
         """Has `callback` called when the call ends, for whatever reason; False: it has ended."""
 
 
+class Wanted:
+    """The call of a stream, which works many times: it keeps the newest callback alone, where gRPC keeps them all.
+
+    A callback holds the tensors of its part, so those of a long stream would pile up.
+    """
+
+    def __init__(self) -> None:
+        self.is_ended = False
+        self._act: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Has `callback` called when the stream ends before the next one is added; False: it has ended."""
+        with self._lock:
+            self._act = callback
+            return not self.is_ended
+
+    def end(self) -> None:
+        """Nobody wants the rest."""
+        with self._lock:
+            self.is_ended = True
+            act = self._act
+        act()
+
+
 _served = threading.local()
 
 

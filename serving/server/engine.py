@@ -10,6 +10,7 @@ import tensorflow_text  # noqa: F401  registers the tokenizers' ops; without it 
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 
+from serving.server.declarations import read_declarations
 from serving.server.status import Code, StatusError
 
 _LONGEST_TIMEOUT_S = 7 * 24 * 3600.0
@@ -17,6 +18,9 @@ _LONGEST_TIMEOUT_S = 7 * 24 * 3600.0
 
 class Engine:
     """A loaded SavedModel: its signatures, and a Session that computes named tensors.
+
+    Attributes:
+      declared: what the version says of itself beside its graph.
 
     Raises:
       StatusError: the folder holds no SavedModel, or one that is incomplete or damaged.
@@ -44,6 +48,7 @@ class Engine:
             self._session.close()
             raise StatusError(Code.INVALID_ARGUMENT, f"{directory}: not a complete SavedModel: {error}") from error
         self._endpoints: dict[str, Any] = {}
+        self.declared = read_declarations(directory, self.signatures)
 
     @property
     def signatures(self) -> dict[str, meta_graph_pb2.SignatureDef]:

@@ -40,6 +40,13 @@ flags.DEFINE_string(
 flags.DEFINE_bool("rest_api_ssl", False, "REST in TLS too, by --ssl_config_file; the stock server's is plain text.")
 flags.DEFINE_bool("rest_api_list_models", False, "Answer GET /v1/models with the names of all models.")
 flags.DEFINE_bool("rest_api_health", False, "Answer /healthz (alive) and /readyz (every model has a version).")
+flags.DEFINE_bool("rest_api_stream", False, "Answer POST .../NAME:stream with server-sent events; docs/streaming.md.")
+flags.DEFINE_bool(
+    "openai_api",
+    False,
+    "Answer /v1/completions, /v1/chat/completions and /v1/models in the OpenAI protocol, on the REST port.",
+)
+flags.DEFINE_bool("openai_api_log_prompts", False, "Write the prompts of the OpenAI protocol into the log too.")
 
 # What it serves
 flags.DEFINE_string("model_name", "default", "Name of the model under --model_base_path.")
@@ -156,6 +163,8 @@ def check_flags() -> None:
         )
     if FLAGS.rest_api_ssl and not FLAGS.ssl_config_file:
         raise invalid("--rest_api_ssl needs --ssl_config_file with a key and its certificate.")
+    if (FLAGS.openai_api or FLAGS.rest_api_stream) and not FLAGS.rest_api_port:
+        raise invalid("--openai_api and --rest_api_stream need --rest_api_port, where they answer; -1: a free one.")
     if FLAGS.use_alts_credentials:
         raise ServingError("--use_alts_credentials is not offered here; protect traffic by --ssl_config_file.")
     for group in _IGNORED.values():

@@ -61,8 +61,8 @@ class Inference:
                     f"Expected prediction signature method_name to be one of {{{', '.join(_PREDICT_METHODS)}}}. "
                     f"Was: {signature.method_name}",
                 )
-            feeds = _predict_feeds(signature, request.inputs)
-            names = _predict_outputs(signature, request.output_filter)
+            feeds = predict_feeds(signature, request.inputs)
+            names = predict_outputs(signature, request.output_filter)
             values = engine.run(feeds, [signature.outputs[name].name for name in names], timeout_s)
         response = predict_pb2.PredictResponse()
         set_spec(response.model_spec, request.model_spec.name, number, key)
@@ -161,7 +161,7 @@ def _joined(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
-def _predict_feeds(signature: meta_graph_pb2.SignatureDef, inputs: Any) -> list[tuple[str, np.ndarray]]:
+def predict_feeds(signature: meta_graph_pb2.SignatureDef, inputs: Any) -> list[tuple[str, np.ndarray]]:
     """The tensors to feed; SignatureDef.defaults stand in for inputs that are not sent."""
     sent, known = set(inputs), set(signature.inputs)
     if len(sent) > len(known) or (len(sent) < len(known) and not signature.defaults):
@@ -191,7 +191,8 @@ def _predict_feeds(signature: meta_graph_pb2.SignatureDef, inputs: Any) -> list[
     return feeds
 
 
-def _predict_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Iterable[str]) -> list[str]:
+def predict_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Iterable[str]) -> list[str]:
+    """The outputs to fetch; without a filter all of them."""
     names: list[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:

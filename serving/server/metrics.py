@@ -67,6 +67,8 @@ class Metrics:
             f"{batching}padding_size", "Rows.", ["execution_batch_size"], buckets=_COUNTS, registry=self._registry
         )
         self._fill = Histogram(f"{_OURS}batch_fill", "Share.", buckets=_SHARES, registry=self._registry)
+        self._parts = Counter(f"{_OURS}stream_parts", "Runs for streams.", ["model_name"], registry=self._registry)
+        self._streams = Gauge(f"{_OURS}streams_open", "Begun, not ended.", ["model_name"], registry=self._registry)
         self._model_names: set[str] = set()
         self._lock = threading.Lock()
 
@@ -98,6 +100,17 @@ class Metrics:
         if num_examples:
             self._examples.labels(name).inc(num_examples)
             self._example_counts.labels(name).observe(num_examples)
+
+    @contextmanager
+    def streaming(self, model_name: str) -> Iterator[Callable[[], None]]:
+        """Counts a stream as open while the block runs; what it gives is to be called at each part."""
+        name = self._bounded(model_name)
+        gauge = self._streams.labels(name)
+        gauge.inc()
+        try:
+            yield self._parts.labels(name).inc
+        finally:
+            gauge.dec()
 
     def batch_ran(self, task_rows: Sequence[int], padded_rows: int, most_rows: int) -> None:
         """Counts a batch: the rows of each of its tasks, all with padding, and the most that it could have held."""

@@ -14,10 +14,11 @@ from aiohttp import web
 
 from kerasllm.errors import ServingError
 from serving.server import rest_answers
+from serving.server.events import Events
 from serving.server.metrics import Metrics
 from serving.server.rest import RestAnswer, RestApi
 from serving.server.rest_json_reader import encoded
-from serving.server.status import invalid
+from serving.server.status import Code, invalid
 
 Result = TypeVar("Result")
 
@@ -106,7 +107,7 @@ class RestServer:
             raise
         return runner, runner.addresses[0][1]
 
-    async def _respond(self, request: web.Request) -> web.Response:
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if path in ("/healthz", "/readyz") and self._options.answers_health:
             return self._health(path)
@@ -119,7 +120,7 @@ class RestServer:
         with self._metrics.in_flight(_ENTRYPOINT):
             return await self._respond_with_model(request, path)
 
-    async def _respond_with_model(self, request: web.Request, path: str) -> web.Response:
+    async def _respond_with_model(self, request: web.Request, path: str) -> web.StreamResponse:
         arrival = time.monotonic()
         body, problem = await self._receive(request)
         if problem is not None:
@@ -129,9 +130,34 @@ class RestServer:
         answer = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._answer, request.method, path, body, is_packed, arrival
         )
-        self._metrics.answered(_ENTRYPOINT, answer.model_name, answer.method, answer.code, arrival, answer.num_examples)
         headers = {**answer.headers, **(_CORS_HEADERS if self._options.allows_cross_origin else {})}
-        return web.Response(status=answer.http_code, body=answer.body, headers=headers)
+        code = answer.code
+        try:
+            if answer.events is None:
+                return web.Response(status=answer.http_code, body=answer.body, headers=headers)
+            response, code = web.StreamResponse(headers=headers), Code.CANCELLED
+            if await self._send(request, response, answer.events):
+                code = Code.OK
+            return response
+        finally:
+            self._metrics.answered(_ENTRYPOINT, answer.model_name, answer.method, code, arrival, answer.num_examples)
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, events: Events) -> bool:
+        """Sends events, each computed when the one before is sent; False: the client is gone, no more is computed."""
+        loop = asyncio.get_running_loop()
+        try:
+            await response.prepare(request)
+            while request.transport is not None and not request.transport.is_closing():
+                sent = await loop.run_in_executor(self._pool, events.next)
+                if sent is None:
+                    await response.write_eof()
+                    return True
+                await response.write(sent)
+            return False
+        except ConnectionError:
+            return False
+        finally:
+            await loop.run_in_executor(self._pool, events.close)
 
     async def _receive(self, request: web.Request) -> tuple[bytes, web.Response | None]:
         """The body, or the answer to a client that sends too much, too slowly, or not to the end."""

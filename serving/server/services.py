@@ -67,8 +67,9 @@ def start_server(
     max_threads: int,
     transport: Transport | None = None,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
+    services: Sequence[grpc.GenericRpcHandler] = (),
 ) -> tuple[grpc.Server, int]:
-    """Opens the port (0: a free one) and returns the running server and the port's number.
+    """Opens the port (0: a free one) and returns the running server and the port's number; `services` are further ones.
 
     Raises:
       ServingError: the port is taken, or the host is not this machine's.
@@ -79,6 +80,7 @@ def start_server(
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+    server.add_generic_rpc_handlers(services)
     if transport.health is not None:
         health_pb2_grpc.add_HealthServicer_to_server(transport.health, server)
     bound = transport.open(server, host, port)
@@ -90,14 +92,15 @@ def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Resp
     try:
         with on_behalf_of(context):
             return call()
-    except StatusError as error:
-        _abort(context, error)
-    except Exception:
-        logging.exception("A request failed for a reason that the server does not know.")
-        _abort(context, StatusError(Code.INTERNAL, "The server failed on this request; its log says why."))
+    except Exception as error:
+        refuse(context, error)
 
 
-def _abort(context: grpc.ServicerContext, error: StatusError) -> NoReturn:
+def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """Ends a call with the status of an error; one that is not a StatusError is for the log alone."""
+    if not isinstance(error, StatusError):
+        logging.error("A request failed for a reason that the server does not know.", exc_info=error)
+        error = StatusError(Code.INTERNAL, "The server failed on this request; its log says why.")
     message = error.message
     if len(message.encode()) > MAX_MESSAGE_BYTES:
         message = message.encode()[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasllm.export.generation import CARRIED, GenerationSignatures, first_stop, greedy, write_generator
+from kerasllm.export.generation import SETTINGS, GenerationSignatures, first_stop, greedy, write_generator
+from kerasllm.export.streaming import CARRIED, DEFAULTS
 from kerasllm.models import GPTBackbone, GPTCausalLM
 from kerasllm.text import Tokenizer, train_sentencepiece
 
@@ -95,6 +96,12 @@ def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(traced: d
     assert before == whole
 
 
+def test_every_setting_has_a_default_that_the_signatures_take(traced: dict[str, Any]) -> None:
+    assert DEFAULTS.keys() == SETTINGS.keys()
+    defaults = {name: tf.constant([value], SETTINGS[name].dtype) for name, value in DEFAULTS.items()}
+    assert traced["generate"](prompt=tf.constant(["the cat"]), **defaults)["text"].shape == [1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -120,3 +127,4 @@ def test_the_export_answers_in_a_version_1_session_as_in_the_process(
 ) -> None:
     folder = write_generator(model, tokenizer, tmp_path, "gpt", {"loss": 1.0})  # it compares the answers itself
     assert (folder / "assets.extra" / "export.json").exists()
+    assert (folder / "assets.extra" / "streaming.json").exists()
