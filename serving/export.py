@@ -36,7 +36,7 @@ def define_flags() -> None:
         "bfloat16_weights",
         False,
         "Stores matrices as bfloat16, in half of the bytes, and tells what that changes for the texts of --evaluation; "
-        "servers compute in float32 as ever.",
+        "servers compute in float32 as ever, but a GPT in bfloat16, which is bound by reading its weights.",
     )
     flags.DEFINE_string(
         "evaluation",
@@ -121,8 +121,10 @@ def export() -> Path:
             f"--workdir {workdir} holds a run of {run.objective.task}; what can be exported: {', '.join(writers)}. "
             "Fine-tune one of these from it first."
         )
-    if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
-        raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
+    if FLAGS.bfloat16_weights and run.objective.task not in ("text_classification", "gpt_pretraining"):
+        raise ConfigError(
+            f"--bfloat16_weights is for classifiers and GPTs, and {workdir} holds a run of {run.objective.task}."
+        )
     if FLAGS.bfloat16_weights and FLAGS.evaluation is None:
         raise ConfigError("--bfloat16_weights needs --evaluation FILE, to tell what rounding changes for its texts.")
     return writers[run.objective.task](workdir, run)
@@ -141,13 +143,21 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
 
 
 def _export_generator(workdir: Path, run: Run) -> Path:
+    from kerasllm.data import read_texts
     from kerasllm.export.generation import write_generator
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     trained = load(workdir, FLAGS.checkpoint)
-    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.bfloat16_weights else None
+    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics, texts)
+    if texts is not None:
+        changed = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))["bfloat16"]
+        print(
+            f"bfloat16: loss {changed['bfloat16_loss']:.4f} in place of {changed['float32_loss']:.4f} for "
+            f"{changed['num_tokens']} tokens; {changed['words_changed']} times another word is the most probable"
+        )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 

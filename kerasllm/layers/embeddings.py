@@ -65,18 +65,23 @@ class TextEmbedding(keras.layers.Layer):
         training: bool = False,
     ) -> Any:
         """See the class for shapes."""
-        read = lookup if training else tf.gather
-        result = read(self.word_table.value, token_ids)
+
+        def rows(table: Any, ids: Any) -> Any:
+            # Of the value, not of the variable: a variable that rows are read from copies itself at every other reading
+            value = tf.convert_to_tensor(table.value)
+            return tf.cast((lookup if training else tf.gather)(value, ids), tf.float32)
+
+        result = rows(self.word_table, token_ids)
         if self.position_table is not None:
-            result += read(self.position_table.value, position_ids)
+            result += rows(self.position_table, position_ids)
         elif self.options.positions == "sinusoidal":
             table = sinusoidal_table(self.options.max_length, self.options.hidden_dim)
             result += tf.gather(tf.constant(table), position_ids)
         if self.token_type_table is not None:
             if token_type_ids is None:
-                result += self.token_type_table.value[0]
+                result += rows(self.token_type_table, 0)
             else:
-                result += read(self.token_type_table.value, token_type_ids)
+                result += rows(self.token_type_table, token_type_ids)
         result = tf.cast(result, self.compute_dtype)
         if self.norm is not None:
             result = self.norm(result, training=training)

@@ -15,8 +15,11 @@ class _Norm(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights."""
-        # autocast=False: the gain stays float32 under mixed precision
-        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma", autocast=False)
+        self.gamma = self._vector("gamma", "ones", input_shape[-1])
+
+    def _vector(self, name: str, initializer: str, size: int) -> Any:
+        """A weight that is float32 under every policy."""
+        return self.add_weight(shape=(size,), initializer=initializer, name=name, dtype="float32", autocast=False)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""
@@ -37,7 +40,7 @@ class LayerNorm(_Norm):
     def build(self, input_shape: Any) -> None:
         """Makes the weights."""
         super().build(input_shape)
-        self.beta = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="beta", autocast=False)
+        self.beta = self._vector("beta", "zeros", input_shape[-1])
 
     def call(self, x: Any, training: bool = False) -> Any:
         """See the class for shapes."""

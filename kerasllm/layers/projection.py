@@ -34,10 +34,11 @@ class Projection(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """See the class for shapes."""
-        result = tf.matmul(tf.reshape(x, [-1, self.kernel.shape[0]]), self.kernel)
+        is_flat = len(x.shape) == 2  # then nothing stands between the product and what is fused into it
+        result = tf.matmul(x if is_flat else tf.reshape(x, [-1, self.kernel.shape[0]]), self.kernel)
         if self.bias is not None:
             result = tf.nn.bias_add(result, self.bias)
-        return tf.reshape(result, [*dimensions(x)[:-1], self.output_dim])
+        return result if is_flat else tf.reshape(result, [*dimensions(x)[:-1], self.output_dim])
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor took."""
