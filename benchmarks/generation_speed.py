@@ -124,7 +124,9 @@ class ServedModel:
             return {"logits": model.score(model.backbone({"token_ids": token_ids})["hidden"][:, -1])}
 
         module = GenerationSignatures(model, tokenizer)
-        forward = tf.function(score_last).get_concrete_function(token_ids=tf.TensorSpec([None, None], tf.int32))
+        forward = tf.function(score_last, autograph=False).get_concrete_function(
+            token_ids=tf.TensorSpec([None, None], tf.int32)
+        )
         signatures = {"generate": module.signatures()["generate"], "forward": forward}
         tf.saved_model.save(module, str(directory), signatures)
         self._engine = Engine(directory)
@@ -239,6 +241,8 @@ def report(sides: dict[str, Generate], batch: int, weight_bytes: dict[str, int])
         for name in order:
             speeds[name].append(batch * FLAGS.new_tokens / sides[name](batch))
         bandwidths.append(read_bandwidth())
+        figures = "  ".join(f"{name} {values[-1]:,.0f}" for name, values in speeds.items())
+        print(f"round {round_number + 1}  {figures}", flush=True)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     best_peer = max(median for name, median in medians.items() if name not in weight_bytes)
     bandwidth = statistics.median(bandwidths)

@@ -29,6 +29,7 @@ def forbid(tokenizer: Tokenizer, words: Any) -> Callable[[Any, Any, Any], Any]:
 
     It compares bytes: a word can neither be one token, nor part of one, nor come together of several, whatever stands
     around it and whether a space stands before it. What is in the prompt already stays, but its end is not completed.
+    U+FFFD, which detokenizing puts for bytes that are no character, cannot be forbidden.
 
     Args:
       tokenizer: of the model.
