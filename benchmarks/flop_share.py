@@ -8,10 +8,7 @@ What is counted as useful stands at kerasllm.training.flops.count_flops. With --
 operations of one configuration and their shares of all time spent in operations.
 """
 
-import collections
-import glob
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +17,7 @@ from absl import flags
 
 from apps.flags import run_program
 from benchmarks.pretrain_sizes import define_size_flags, run_of_sizes
+from benchmarks.profiles import print_profile
 from kerasllm.config import Run
 
 FLAGS = flags.FLAGS
@@ -114,32 +112,12 @@ def forward_and_backward(run: Run) -> tuple[Callable[[], Any], float]:
 
 
 def profile(run: Run) -> None:
-    """Prints the kinds of operations that take longest, by TensorFlow's profiler."""
-    import tensorflow as tf
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
+    """Prints the kinds of operations that take longest."""
     differentiate, _ = forward_and_backward(run)
-    folder = tempfile.mkdtemp()
-    with tf.profiler.experimental.Profile(folder):
-        for _ in range(STEPS):
-            differentiate()
-    (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
-    space = xplane_pb2.XSpace()
-    with open(path, "rb") as file:
-        space.ParseFromString(file.read())
-    seconds: collections.Counter[str] = collections.Counter()
-    for plane in space.planes:
-        for line in plane.lines:
-            for event in line.events:
-                name, _, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if name and kind and "/" in name:  # operations are called name:Type
-                    seconds[kind] += event.duration_ps / 1e12 / STEPS
-    total = sum(seconds.values())
+    total = print_profile(differentiate, STEPS)
     print(
         f"{run.train.precision}, {run.backbone.hidden_dim} wide, T={run.train.sequence_length}: {total:.3f} s a batch"
     )
-    for kind, spent in seconds.most_common(16):
-        print(f"{kind:<40}{spent * 1e3:>9.1f} ms{spent / total:>8.1%}")
 
 
 def draw(shares: dict[tuple[str, int], list[float]]) -> None:

@@ -42,7 +42,7 @@ def define_flags() -> None:
         "bfloat16_compute",
         False,
         "Stores matrices as bfloat16 and computes in it, for servers whose processors multiply it (AVX512-BF16, AMX); "
-        "of a classifier it tells what that changes, as --bfloat16_weights does.",
+        "of classifiers and GPTs it tells what that changes, as --bfloat16_weights does.",
     )
     flags.DEFINE_string(
         "evaluation",
@@ -130,12 +130,12 @@ def export() -> Path:
         )
     if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
         raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
-    if FLAGS.bfloat16_compute and run.objective.task not in ("text_classification", "text_matching"):
-        raise ConfigError(f"--bfloat16_compute is for classifiers and encoders; {workdir} is {run.objective.task}.")
+    if FLAGS.bfloat16_compute and run.objective.task not in ("text_classification", "text_matching", "gpt_pretraining"):
+        raise ConfigError(f"--bfloat16_compute is for classifiers, encoders and GPTs; {workdir} is {run.objective.task}.")
     if FLAGS.bfloat16_weights and FLAGS.bfloat16_compute:
         raise ConfigError("--bfloat16_compute stores bfloat16 too: leave out --bfloat16_weights.")
     is_rounded = FLAGS.bfloat16_weights or FLAGS.bfloat16_compute
-    if is_rounded and run.objective.task == "text_classification" and FLAGS.evaluation is None:
+    if is_rounded and run.objective.task != "text_matching" and FLAGS.evaluation is None:
         raise ConfigError(
             "--bfloat16_weights needs --evaluation FILE, and so does --bfloat16_compute: they tell what it changes "
             "for its texts."
@@ -156,13 +156,21 @@ def _export_recommender(workdir: Path, run: Run) -> Path:
 
 
 def _export_generator(workdir: Path, run: Run) -> Path:
+    from kerasllm.data import read_texts
     from kerasllm.export.generation import write_generator
     from kerasllm.trained import load
     from kerasllm.training import find_checkpoint
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     trained = load(workdir, FLAGS.checkpoint)
-    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.bfloat16_compute else None
+    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics, texts)
+    if texts is not None:
+        changed = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))["bfloat16"]
+        print(
+            f"bfloat16: loss {changed['bfloat16_loss']:.4f} in place of {changed['float32_loss']:.4f} for "
+            f"{changed['num_tokens']} tokens; {changed['words_changed']} times another word is the most probable"
+        )
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 

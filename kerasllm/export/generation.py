@@ -1,38 +1,31 @@
 """How does a GPT become a served model? Prompts in, continuations out, whole or a chunk at a time."""
 
-# B prompts, S columns of a cache, N stop strings of a row, M bytes of the longest, L layers, G key-value heads
+# B prompts, S columns of a cache, L layers, G key-value heads
 
+import dataclasses
+import functools
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from kerasllm.export.golden import Call
-from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
-from kerasllm.export.streaming import CARRIED, STREAMING, STREAMING_FILE
+from kerasllm.export.narrow_generator import compare_losses, in_bfloat16, narrowing_section
+from kerasllm.export.prompts import first_stop, prompt_rows, texts_between, without_half_character
+from kerasllm.export.sample_calls import sample_calls, sample_chunk
+from kerasllm.export.savedmodel import bytes_of, write_export
+from kerasllm.export.searching import Signature, searching_signatures
+from kerasllm.export.settings import SETTINGS, rules_of, sampling_of
+from kerasllm.export.streaming import STREAMING, STREAMING_FILE
 from kerasllm.models import GPTCausalLM
-from kerasllm.models.generation import Decoding, begin, proceed
+from kerasllm.models.generation import Decoding, Forbids, begin, proceed
 from kerasllm.models.sampling import Sampling
 from kerasllm.text import Tokenizer
+from kerasllm.text.forbidden import forbid
 
-SETTINGS = {  # batch-major, so that rows with different settings share a batch
-    "max_new_tokens": tf.TensorSpec([None], tf.int32),
-    "temperature": tf.TensorSpec([None], tf.float32),
-    "top_k": tf.TensorSpec([None], tf.int32),
-    "top_p": tf.TensorSpec([None], tf.float32),
-    "repetition_penalty": tf.TensorSpec([None], tf.float32),
-    "seed": tf.TensorSpec([None], tf.int64),
-    "stop": tf.TensorSpec([None, None], tf.string),
-}
 FORMAT_VERSION = 1  # of assets.extra/export.json
-SAMPLE_PROMPTS = ("The company said that", "今天公司", "", "plain 😀 text,\twith a tab")
-SAMPLE_TOKENS = 4
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that are no whole character yet
 
 
 def write_generator(
@@ -41,6 +34,7 @@ def write_generator(
     base_path: str | os.PathLike[str],
     name: str,
     metrics: Mapping[str, float] | None = None,
+    bfloat16_for: Sequence[str] | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
@@ -52,41 +46,34 @@ def write_generator(
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       metrics: of the evaluation, noted in assets.extra/export.json.
+      bfloat16_for: stores and computes in bfloat16, and the card tells what it changes for these texts; None: float32.
 
     Raises:
       ExportError: the folder cannot be written, or a check failed.
     """
-    signatures = GenerationSignatures(model, tokenizer)
+    exported, about, changes = model, list[str](), dict[str, Any]()
+    if bfloat16_for is not None:
+        exported = in_bfloat16(model)
+        found = compare_losses(model, exported, tokenizer, bfloat16_for)
+        about, changes = narrowing_section(found), {"bfloat16": dataclasses.asdict(found)}
+    signatures = GenerationSignatures(exported, tokenizer)
     notes = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "max_length": signatures.max_length,
         "tokenizer_fingerprint": tokenizer.fingerprint,
+        **changes,
         "metrics": dict(metrics or {}),
     }
     files = {
         "export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
         STREAMING_FILE: json.dumps(STREAMING, indent=1) + "\n",
     }
+    # bfloat16 has ties between words, and other kernels break them in another way
+    compared = {"num_prompt_tokens"} if changes else {"text", "num_tokens", "num_prompt_tokens", "choice"}
     traced = signatures.signatures()
-    inputs = {"prompt": np.array([prompt.encode() for prompt in SAMPLE_PROMPTS], object), **greedy(SAMPLE_TOKENS)}
-    answers = traced["generate"](**{key: tf.constant(value) for key, value in inputs.items()})
-    calls = [Call("generate", inputs, arrays_of(answers))]
-    row = {key: tf.constant(value[:1]) for key, value in inputs.items()}
-    state = traced["prefill"](**row)
-    carried = {key: state[key] for key in CARRIED}
-    going_on = {"chunk_tokens": tf.ones([1], tf.int32), **carried, **{key: row[key] for key in SETTINGS}}
-    warmup = [("prefill", arrays_of(row)), ("decode_chunk", arrays_of(going_on))]
-    return write_export(signatures, calls, bytes_of(model.weights), base_path, name, files, warmup)
-
-
-def greedy(max_new_tokens: int, rows: int = len(SAMPLE_PROMPTS)) -> dict[str, np.ndarray]:
-    """Settings that take the most probable word each time, of so many rows."""
-    values = {"max_new_tokens": max_new_tokens, "temperature": 0, "top_k": 0, "top_p": 1, "repetition_penalty": 1}
-    settings = {
-        key: np.full(rows, value, SETTINGS[key].dtype.as_numpy_dtype) for key, value in {**values, "seed": 0}.items()
-    }
-    return {**settings, "stop": np.zeros([rows, 0], object)}
+    calls, warmup = sample_calls(traced, compared), sample_chunk(traced)
+    return write_export(signatures, calls, bytes_of(exported.weights), base_path, name, files, warmup, about)
 
 
 class GenerationSignatures(tf.Module):
@@ -105,7 +92,7 @@ class GenerationSignatures(tf.Module):
         self._tracked_text = tokenizer.assets
         self.max_length = model.backbone.options.max_length
         special = tokenizer.special
-        options, width = model.backbone.options, model.backbone.compute_dtype
+        options = model.backbone.options
         groups = options.num_key_value_heads or options.num_heads
         head_dim = options.hidden_dim // options.num_heads
         state_specs = {
@@ -113,50 +100,44 @@ class GenerationSignatures(tf.Module):
             "lengths": tf.TensorSpec([None], tf.int32),
             "prompt_lengths": tf.TensorSpec([None], tf.int32),
             "is_done": tf.TensorSpec([None], tf.bool),
-            "cache": tf.TensorSpec([None, options.num_layers, 2, groups, None, head_dim], width),
+            "cache": tf.TensorSpec([None, options.num_layers, 2, groups, None, head_dim], tf.float32),
         }
 
         # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def read(prompt: Any, settings: Mapping[str, Any]) -> tuple[Decoding, Any, Any, Sampling]:
+        def read(
+            prompt: Any, settings: Mapping[str, Any], forbids: Forbids | None = None
+        ) -> tuple[Decoding, Any, Any, Sampling]:
             """The state with the first new token, lengths of the prompts, limits of the rows."""
-            ids = tokenizer.tokenize(prompt)
-            ids = tf.concat([tf.fill([tf.shape(prompt)[0], 1], special.bos), ids], axis=1)
-            lengths = tf.cast(ids.row_lengths(), tf.int32)
-            checks = _checks(lengths, settings, self.max_length)
-            with tf.control_dependencies(checks):  # before anything is looked up that is not there
-                lengths, rows = tf.identity(lengths), tf.identity(ids.to_tensor())
+            rows, lengths = prompt_rows(tokenizer, prompt, self.max_length, rules_of(settings))
             limits = lengths + tf.minimum(settings["max_new_tokens"], self.max_length - lengths)
-            sampling = _sampling(settings)
+            sampling = sampling_of(settings)
             columns = tf.maximum(tf.reduce_max(limits), 2)  # 2: of an empty batch too
-            return begin(model, rows, lengths, columns, sampling), lengths, limits, sampling
-
-        def texts(token_ids: Any, starts: Any, ends: Any) -> Any:
-            """[B] string of the tokens from `starts` to `ends` of each row, as they continue what stands before."""
-            columns = tf.range(tf.shape(token_ids)[1])
-            is_special = tf.reduce_any([token_ids == one for one in special.ids], axis=0)
-            is_text = (columns < ends[:, None]) & ~is_special
-            whole = tokenizer.detokenize(tf.ragged.boolean_mask(token_ids, is_text))
-            before = tokenizer.detokenize(tf.ragged.boolean_mask(token_ids, is_text & (columns < starts[:, None])))
-            return tf.strings.substr(whole, tf.strings.length(before), tf.strings.length(whole))
+            return begin(model, rows, lengths, columns, sampling, forbids), lengths, limits, sampling
 
         def finish(
-            state: Decoding, prompt_lengths: Any, limits: Any, sampling: Sampling, stop: Any, num_steps: Any = None
+            state: Decoding,
+            prompt_lengths: Any,
+            limits: Any,
+            sampling: Sampling,
+            stop: Any,
+            num_steps: Any = None,
+            forbids: Forbids | None = None,
         ) -> tuple[Decoding, dict[str, Any]]:
             """Goes on until all rows have ended, or for `num_steps`; the state and the answers so far."""
 
             def is_stopped(token_ids: Any, lengths: Any) -> Any:
                 def found() -> Any:
-                    return first_stop(texts(token_ids, prompt_lengths, lengths), stop) >= 0
+                    return first_stop(texts_between(tokenizer, token_ids, prompt_lengths, lengths), stop) >= 0
 
                 return tf.cond(tf.reduce_any(tf.not_equal(stop, "")), found, lambda: tf.zeros_like(lengths, tf.bool))
 
-            state = proceed(model, state, limits, sampling, (special.eos,), is_stopped, num_steps)
+            state = proceed(model, state, limits, sampling, (special.eos,), is_stopped, num_steps, forbids)
             newest = tf.gather(state.token_ids, state.lengths - 1, batch_dims=1)
-            text = texts(state.token_ids, prompt_lengths, state.lengths)
+            text = texts_between(tokenizer, state.token_ids, prompt_lengths, state.lengths)
             place = first_stop(text, stop)
             is_stop = (newest == special.eos) | (place >= 0)
-            unended = tf.strings.regex_replace(text, f"{REPLACEMENT}+$", "")  # the last character may be half
-            text = tf.where(place >= 0, tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0)), unended)
+            stopped = tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0))
+            text = tf.where(place >= 0, stopped, without_half_character(text))
             reason = tf.where(is_stop, "stop", tf.where(state.is_done, "length", ""))
             return state, {
                 "text": text,
@@ -169,15 +150,21 @@ class GenerationSignatures(tf.Module):
             state, prompt_lengths, limits, sampling = read(prompt, settings)
             return finish(state, prompt_lengths, limits, sampling, settings["stop"])[1]
 
+        def generate_without(prompt: Any, forbidden: Any, **settings: Any) -> dict[str, Any]:
+            forbids = forbid(tokenizer, forbidden)
+            state, prompt_lengths, limits, sampling = read(prompt, settings, forbids)
+            return finish(state, prompt_lengths, limits, sampling, settings["stop"], forbids=forbids)[1]
+
         def prefill(prompt: Any, **settings: Any) -> dict[str, Any]:
             state, prompt_lengths, limits, sampling = read(prompt, settings)
             state, answers = finish(state, prompt_lengths, limits, sampling, settings["stop"], num_steps=0)
             return {**answers, **carried(state, prompt_lengths)}
 
         def decode_chunk(chunk_tokens: Any, **inputs: Any) -> dict[str, Any]:
-            sampling, prompt_lengths = _sampling(inputs), inputs["prompt_lengths"]
+            sampling, prompt_lengths = sampling_of(inputs), inputs["prompt_lengths"]
             limits = prompt_lengths + tf.minimum(inputs["max_new_tokens"], self.max_length - prompt_lengths)
-            layers = tf.unstack(tf.transpose(inputs["cache"], [1, 2, 0, 3, 4, 5]))
+            cache = tf.cast(inputs["cache"], model.backbone.compute_dtype)
+            layers = tf.unstack(tf.transpose(cache, [1, 2, 0, 3, 4, 5]))
             caches = [(pair[0], pair[1]) for pair in layers]
             state = Decoding(inputs["token_ids"], inputs["lengths"], inputs["is_done"], caches)
             steps = tf.reduce_max(chunk_tokens)
@@ -191,69 +178,32 @@ class GenerationSignatures(tf.Module):
                 "lengths": state.lengths,
                 "prompt_lengths": prompt_lengths,
                 "is_done": state.is_done,
-                "cache": tf.transpose(stacked, [2, 0, 1, 3, 4, 5]),
+                # float32 of a bfloat16 model too, which not every client can send
+                "cache": tf.cast(tf.transpose(stacked, [2, 0, 1, 3, 4, 5]), tf.float32),
             }
 
-        self._functions: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, tf.TensorSpec]]] = {
-            "generate": (generate, {"prompt": tf.TensorSpec([None], tf.string), **SETTINGS}),
-            "prefill": (prefill, {"prompt": tf.TensorSpec([None], tf.string), **SETTINGS}),
+        asked = {"prompt": tf.TensorSpec([None], tf.string), **SETTINGS}
+        functions: dict[str, Signature] = {
+            "generate": (generate, asked),
+            "generate_without": (generate_without, {**asked, "forbidden": tf.TensorSpec([None, None], tf.string)}),
+            "prefill": (prefill, asked),
             "decode_chunk": (
                 decode_chunk,
                 {"chunk_tokens": tf.TensorSpec([None], tf.int32), **state_specs, **SETTINGS},
             ),
+            **searching_signatures(model, tokenizer),
         }
+
+        @functools.cache
+        def traced() -> dict[str, tf.types.experimental.ConcreteFunction]:
+            return {
+                name: tf.function(function, autograph=False).get_concrete_function(**specs)
+                for name, (function, specs) in functions.items()
+            }
+
+        self._traced = traced
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
-        traced = {
-            name: tf.function(function, autograph=False).get_concrete_function(**specs)
-            for name, (function, specs) in self._functions.items()
-        }
+        traced = self._traced()
         return {"serving_default": traced["generate"], **traced}
-
-
-def first_stop(texts: Any, stop: Any) -> Any:
-    """Where the first stop string begins in each text, in bytes; -1: none is in it.
-
-    Args:
-      texts: [B] string.
-      stop: [B, N] string, those of each row; an empty one is none.
-    """
-    sizes = tf.strings.length(stop)
-    longest, room = tf.reduce_max(sizes, keepdims=False), tf.reduce_max(tf.strings.length(texts))
-    longest, room = tf.maximum(longest, 1), tf.maximum(room, 1)  # of no strings at all too
-    wanted = tf.io.decode_raw(stop, tf.uint8, fixed_length=longest)  # [B, N, M]
-    there = tf.io.decode_raw(texts, tf.uint8, fixed_length=room + longest)  # [B, room + M]
-    windows = tf.gather(there, tf.range(room)[:, None] + tf.range(longest), axis=1)  # [B, room, M]
-    is_equal = windows[:, None] == wanted[:, :, None]
-    is_free = tf.range(longest) >= sizes[:, :, None, None]  # beyond the end of this stop string
-    is_here = tf.reduce_all(is_equal | is_free, axis=-1) & (sizes > 0)[:, :, None]
-    ends = tf.range(room) + sizes[:, :, None]
-    is_here &= ends <= tf.strings.length(texts)[:, None, None]
-    starts = tf.where(tf.reduce_any(is_here, axis=1), tf.range(room), room)
-    first = tf.reduce_min(starts, axis=1)
-    return tf.where(first < room, first, -1)
-
-
-def _sampling(settings: Mapping[str, Any]) -> Sampling:
-    names = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
-    return Sampling(**{name: settings[name] for name in names})
-
-
-def _checks(lengths: Any, settings: Mapping[str, Any], max_length: int) -> list[Any]:
-    """What a client may get wrong, as INVALID_ARGUMENT with a sentence."""
-    checks = {
-        f"a prompt has no room for a new token: prompts may have {max_length - 2} tokens. Shorten it.": (
-            tf.reduce_all(lengths < max_length)
-        ),
-        "max_new_tokens has to be at least 1.": tf.reduce_all(settings["max_new_tokens"] >= 1),
-        "temperature has to be 0 (greedy) or more, and a number.": _all_in(settings["temperature"], 0.0, math.inf),
-        "top_k has to be 0 (all words) or more.": tf.reduce_all(settings["top_k"] >= 0),
-        "top_p has to be above 0 and at most 1.": _all_in(settings["top_p"], 1e-9, 1.0),
-        "repetition_penalty has to be above 0, and a number.": _all_in(settings["repetition_penalty"], 1e-9, math.inf),
-    }
-    return [tf.debugging.Assert(is_right, [message]) for message, is_right in checks.items()]
-
-
-def _all_in(values: Any, least: float, most: float) -> Any:
-    return tf.reduce_all(tf.math.is_finite(values) & (values >= least) & (values <= most))

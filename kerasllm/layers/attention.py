@@ -112,22 +112,27 @@ class SelfAttention(keras.layers.Layer):
         """Attention of one new token a row to a cache of all before it, which it is written into.
 
         Args:
-          x: [B, 1, D].
+          x: [B, D].
           cache: keys and values [B, G, S, K].
           columns: [B] int32, the new token's position, and its place in the cache.
           bias: broadcastable to [B, 1, 1, S]; forbids the columns after it.
 
-        Returns: [B, 1, D], and the cache with the new token.
+        Returns: [B, D], and the cache with the new token.
         """
-        batch = dimensions(x)[0]
-        query, key, value = self._heads(x, columns[:, None])
-        rows, groups = tf.meshgrid(tf.range(batch), tf.range(self.num_groups), indexing="ij")
-        places = tf.stack([rows, groups, tf.tile(columns[:, None], [1, self.num_groups])], axis=-1)
-        keys = tf.tensor_scatter_nd_update(cache[0], places, key[:, :, 0])
-        values = tf.tensor_scatter_nd_update(cache[1], places, value[:, :, 0])
-        shape = [batch, self.num_groups, self.num_heads // self.num_groups, self.head_dim]
+        batch, groups = tf.shape(x)[0], self.num_groups
+        projected = tf.reshape(self.query_key_value(x), [batch, self.num_heads + 2 * groups, self.head_dim])
+        query, key, value = tf.split(projected, [self.num_heads, groups, groups], axis=1)
+        if self.options.positions == "rotary":
+            angles = rotary_angles(columns[:, None], self.head_dim)
+            query, key = (rotate(one[:, :, None], *angles)[:, :, 0] for one in (query, key))
+        query *= tf.cast(1 / math.sqrt(self.head_dim), query.dtype)
+        rows, numbers = tf.meshgrid(tf.range(batch), tf.range(groups), indexing="ij")
+        places = tf.stack([rows, numbers, tf.tile(columns[:, None], [1, groups])], axis=-1)
+        keys = tf.tensor_scatter_nd_update(cache[0], places, key)
+        values = tf.tensor_scatter_nd_update(cache[1], places, value)
+        shape = [batch, groups, self.num_heads // groups, self.head_dim]
         context = _attend(tf.reshape(query, shape), keys, values, bias, None)  # heads of a group share its keys
-        return self._output(tf.reshape(context, tf.shape(query))), (keys, values)
+        return self.output_projection(tf.reshape(context, [batch, self.options.hidden_dim])), (keys, values)
 
     def _heads(self, x: Any, position_ids: Any, rows: TokenRows | None = None) -> tuple[Any, Any, Any]:
         """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""

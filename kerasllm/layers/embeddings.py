@@ -67,7 +67,9 @@ class TextEmbedding(keras.layers.Layer):
         """See the class for shapes."""
 
         def rows(table: Any, ids: Any) -> Any:
-            return tf.cast((lookup if training else tf.gather)(table.value, ids), tf.float32)
+            # Of the value, not of the variable: a variable that rows are read from copies itself at every other reading
+            value = tf.convert_to_tensor(table.value)
+            return tf.cast((lookup if training else tf.gather)(value, ids), tf.float32)
 
         result = rows(self.word_table, token_ids)
         if self.position_table is not None:
@@ -77,7 +79,7 @@ class TextEmbedding(keras.layers.Layer):
             result += tf.gather(tf.constant(table), position_ids)
         if self.token_type_table is not None:
             if token_type_ids is None:
-                result += tf.cast(self.token_type_table.value[0], tf.float32)
+                result += rows(self.token_type_table, 0)
             else:
                 result += rows(self.token_type_table, token_type_ids)
         result = tf.cast(result, self.compute_dtype)

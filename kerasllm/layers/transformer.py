@@ -92,7 +92,7 @@ class TransformerBlock(keras.layers.Layer):
         return x, cache
 
     def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, bias: Any) -> tuple[Any, tuple[Any, Any]]:
-        """One new token a row [B, 1, D]; arguments and the new cache as in SelfAttention.extend."""
+        """One new token a row [B, D]; arguments and the new cache as in SelfAttention.extend."""
 
         def attend(x: Any) -> Any:
             nonlocal cache

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kerasllm.models.sampling import Sampling, choose, uniforms
+from kerasllm.models.sampling import Sampling, next_words
 
 # B rows, P tokens of the longest prompt, N new tokens, S columns of a cache, M masked slots, V vocabulary
 
 Stops = Callable[[Any, Any], Any]
+Forbids = Callable[[Any, Any, Any], Any]
 
 
 class Decoding(NamedTuple):
@@ -28,7 +29,9 @@ class Decoding(NamedTuple):
     caches: Any
 
 
-def begin(model: Any, prompt_ids: Any, lengths: Any, num_columns: Any, sampling: Sampling) -> Decoding:
+def begin(
+    model: Any, prompt_ids: Any, lengths: Any, num_columns: Any, sampling: Sampling, forbids: Forbids | None = None
+) -> Decoding:
     """Reads the prompts and chooses the first new token of each row.
 
     Args:
@@ -37,16 +40,23 @@ def begin(model: Any, prompt_ids: Any, lengths: Any, num_columns: Any, sampling:
       lengths: [B] int32, at least 1.
       num_columns: S, tokens that a row has room for; more than P.
       sampling: of each row.
+      forbids: (logits, token_ids, lengths) -> logits, with those of forbidden next words lowered; None: all may come.
     """
+    logits, token_ids, caches = read_prompts(model, prompt_ids, lengths, num_columns)
+    if forbids is not None:
+        logits = forbids(logits, token_ids, lengths)
+    state = Decoding(token_ids, lengths, tf.zeros_like(lengths, tf.bool), caches)
+    seen = _seen(token_ids, lengths, tf.shape(logits)[1])
+    return _append(state, next_words(logits, sampling, lengths, seen))
+
+
+def read_prompts(model: Any, prompt_ids: Any, lengths: Any, num_columns: Any) -> tuple[Any, Any, Any]:
+    """Scores of the first new word [B, V], the tokens [B, S] with 0 after each row, and the caches; see `begin`."""
     hidden, caches = model.backbone.prefill(prompt_ids, num_columns)
     logits = model.score(tf.gather(hidden, lengths - 1, batch_dims=1))
     room = num_columns - tf.shape(prompt_ids)[1]
     is_real = tf.sequence_mask(lengths, num_columns)
-    token_ids = tf.where(is_real, tf.pad(prompt_ids, [[0, 0], [0, room]]), 0)
-    state = Decoding(token_ids, lengths, tf.zeros_like(lengths, tf.bool), caches)
-    seen = _seen(token_ids, lengths, tf.shape(logits)[1])
-    words = choose(logits, sampling, uniforms(sampling.seed, lengths), seen)
-    return _append(state, words)
+    return logits, tf.where(is_real, tf.pad(prompt_ids, [[0, 0], [0, room]]), 0), caches
 
 
 def proceed(
@@ -57,6 +67,7 @@ def proceed(
     end_ids: tuple[int, ...] = (),
     stops: Stops | None = None,
     num_steps: Any = None,
+    forbids: Forbids | None = None,
 ) -> Decoding:
     """Appends tokens until every row has ended: by a token that ends it, by `stops`, or at its limit.
 
@@ -70,6 +81,7 @@ def proceed(
       end_ids: tokens that end a row; they stay in it.
       stops: (token_ids, lengths) -> [B] bool, rows that end for another reason.
       num_steps: tokens to append at most; None: no limit.
+      forbids: as in `begin`.
     """
     vocab_size = model.backbone.vocab_size
 
@@ -87,7 +99,10 @@ def proceed(
         newest = tf.gather(token_ids, lengths - 1, batch_dims=1)
         hidden, caches = model.backbone.extend(newest, caches, lengths - 1)
         seen = tf.tensor_scatter_nd_update(seen, _places(newest), tf.ones_like(is_done))
-        words = choose(model.score(hidden), sampling, uniforms(sampling.seed, lengths), seen)
+        logits = model.score(hidden)
+        if forbids is not None:
+            logits = forbids(logits, token_ids, lengths)
+        words = next_words(logits, sampling, lengths, seen)
         state = _append(Decoding(token_ids, lengths, is_done, caches), words)
         return step + 1, state.token_ids, state.lengths, ends(state), seen, state.caches
 

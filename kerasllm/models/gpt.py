@@ -72,12 +72,12 @@ class GPTBackbone(TransformerBackbone):
         """
         is_later = tf.range(tf.shape(caches[0][0])[2]) > columns[:, None]
         bias = tf.cast(is_later, self.compute_dtype)[:, None, None] * tf.cast(FORBIDDEN, self.compute_dtype)
-        hidden = self.embedding(token_ids[:, None], position_ids=columns[:, None])
+        hidden = self.embedding(token_ids, position_ids=columns)
         extended = []
         for block, cache in zip(self.blocks, caches, strict=True):
             hidden, cache = block.extend(hidden, cache, columns, bias)
             extended.append(cache)
-        return self._final(hidden)[:, 0], extended
+        return self._final(hidden), extended
 
     def _final(self, hidden: Any) -> Any:
         return hidden if self.final_norm is None else self.final_norm(hidden)

@@ -32,6 +32,23 @@ class Sampling:
     seed: Any
 
 
+def next_words(logits: Any, sampling: Sampling, positions: Any, seen: Any) -> Any:
+    """One word of each row [B] int32; what no row asks for, random numbers or penalties, is not computed.
+
+    Args:
+      logits: [B, V] float32.
+      sampling: of each row.
+      positions: [B] int32, of the new words; see `uniforms`.
+      seen: [B, V] bool, see `choose`.
+    """
+    is_plain = tf.reduce_all((sampling.temperature <= 0) & (sampling.repetition_penalty == 1))
+    return tf.cond(
+        is_plain,
+        lambda: tf.argmax(logits, axis=-1, output_type=tf.int32),
+        lambda: choose(logits, sampling, uniforms(sampling.seed, positions), seen),
+    )
+
+
 def choose(logits: Any, sampling: Sampling, uniform: Any, seen: Any = None) -> Any:
     """One word of each row [B] int32.
 

@@ -3,10 +3,12 @@
 from serving.clients.assistant import Reply, reply
 from serving.clients.channel import Retries, Tls
 from serving.clients.client import PredictClient, VersionStatus
+from serving.clients.decoding import Choice, beam_search, choose, generate_without
 from serving.clients.generation import Continuation, Sampling, generate, stream, stream_by_calls
 from serving.clients.recommendation import Recommended, recommend, score_items
 
 __all__ = [
+    "Choice",
     "Continuation",
     "PredictClient",
     "Recommended",
@@ -15,7 +17,10 @@ __all__ = [
     "Sampling",
     "Tls",
     "VersionStatus",
+    "beam_search",
+    "choose",
     "generate",
+    "generate_without",
     "recommend",
     "reply",
     "score_items",

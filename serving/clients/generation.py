@@ -68,7 +68,7 @@ def generate(client: PredictClient, prompts: Sequence[str], sampling: Sampling =
         return []
     inputs = {"prompt": np.array([prompt.encode() for prompt in prompts], object), **sampling.inputs(len(prompts))}
     outputs = client.predict(inputs, "generate")
-    return [_continuation(outputs, row) for row in range(len(prompts))]
+    return continuations(outputs)
 
 
 def stream(
@@ -100,15 +100,15 @@ def stream_by_calls(
     """
     settings = sampling.inputs(1)
     state = client.predict({"prompt": np.array([prompt.encode()], object), **settings}, "prefill")
-    yield _continuation(state, 0)
+    yield continuations(state)[0]
     steps = np.array([chunk_tokens], np.int32)
     while not state["is_done"][0]:
         carried = {name: state[name] for name in CARRIED}
         state = client.predict({"chunk_tokens": steps, **carried, **settings}, "decode_chunk")
-        yield _continuation(state, 0)
+        yield continuations(state)[0]
 
 
-def _continuation(outputs: dict[str, Any], row: int) -> Continuation:
-    return Continuation(
-        outputs["text"][row].decode("utf-8"), int(outputs["num_tokens"][row]), outputs["finish_reason"][row].decode()
-    )
+def continuations(outputs: dict[str, Any]) -> list[Continuation]:
+    """The rows of what a signature answers."""
+    rows = zip(outputs["text"], outputs["num_tokens"], outputs["finish_reason"], strict=True)
+    return [Continuation(text.decode("utf-8"), int(count), reason.decode()) for text, count, reason in rows]

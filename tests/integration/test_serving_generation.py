@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasllm.errors import InvalidRequest
-from serving.clients import PredictClient, Sampling, generate, stream
+from serving.clients import PredictClient, Sampling, beam_search, choose, generate, generate_without, stream
 
 LINES = ["the cat sat on the mat. 你好世界 😀", "profit rose by ten percent today. 今天公司利润上升", "ABC 0123456789"]
 PROMPTS = ["the cat", "今天", "", "profit 😀"]
@@ -42,7 +42,7 @@ def client(signatures: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     models = Models([ModelConfig("gpt", folder)], policy=LoadPolicy(rest_seconds=0))
     models.start(0)
     server, port = start_server(ServerCore(models), "127.0.0.1", 0, 4)
-    with PredictClient(f"127.0.0.1:{port}", "gpt") as asking:
+    with PredictClient(f"127.0.0.1:{port}", "gpt", deadline_s=60) as asking:
         yield asking
     server.stop(None).wait()
     models.close()
@@ -91,3 +91,22 @@ def test_a_prompt_that_is_too_long_is_refused_with_the_limit(client: PredictClie
 
 def test_no_prompts_get_no_answers(client: PredictClient) -> None:
     assert generate(client, []) == []
+    assert generate_without(client, [], ["a"]) == beam_search(client, []) == choose(client, [], ["a"]) == []
+
+
+def test_forbidden_strings_are_not_in_what_is_served(client: PredictClient) -> None:
+    sampling = Sampling(max_new_tokens=16, temperature=1.0, seed=7)
+    whole = generate(client, PROMPTS, sampling)
+    words = sorted({character for one in whole for character in one.text if character.isalnum()})[:6]
+    assert sum(one.text.count(word) for one in whole for word in words) >= 6
+    for one in generate_without(client, PROMPTS, words, sampling):
+        assert not [word for word in words if word in one.text]
+    assert generate_without(client, PROMPTS, [], sampling) == whole
+
+
+def test_beams_and_choices_are_served(client: PredictClient) -> None:
+    assert len(beam_search(client, PROMPTS, max_new_tokens=6, num_beams=3)) == len(PROMPTS)
+    choices = [" sat on the mat", "公司", "9"]
+    for choice in choose(client, PROMPTS, choices):
+        assert choice.text == choices[choice.index]
+        assert choice.probabilities[choice.index] == max(choice.probabilities)

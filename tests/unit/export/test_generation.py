@@ -1,12 +1,15 @@
 """Does a served GPT answer whole texts, for each row as it asks, and say clearly what it cannot do?"""
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasllm.export.generation import SETTINGS, GenerationSignatures, first_stop, greedy, write_generator
+from kerasllm.export.generation import GenerationSignatures, write_generator
+from kerasllm.export.prompts import first_stop
+from kerasllm.export.settings import SETTINGS, greedy
 from kerasllm.export.streaming import CARRIED, DEFAULTS
 from kerasllm.models import GPTBackbone, GPTCausalLM
 from kerasllm.text import Tokenizer, train_sentencepiece
@@ -121,6 +124,72 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(
         generate(traced, changes.pop("prompt", ["a"]), **changes)
 
 
+def test_forbidden_words_never_come_though_they_did_before(traced: dict[str, Any]) -> None:
+    rows = 24
+    settings, prompts = sampled(rows), tf.constant(["the cat"] * rows)
+    free = traced["generate"](prompt=prompts, **settings)["text"].numpy().tolist()
+    together = b"".join(free)
+    letters = sorted({together[i : i + 1] for i in range(len(together)) if together[i : i + 1].isalnum()})[:3]
+    words = [*letters, "上".encode(), b" "]
+    assert sum(together.count(word) for word in words) > rows
+    texts = traced["generate_without"](prompt=prompts, forbidden=tf.constant([words] * rows), **settings)["text"]
+    for text in texts.numpy().tolist():
+        assert not [word for word in words if word in text]
+        text.decode("utf-8")
+    nothing = tf.zeros([rows, 0], tf.string)
+    assert free == traced["generate_without"](prompt=prompts, forbidden=nothing, **settings)["text"].numpy().tolist()
+
+
+def test_a_choice_is_one_of_those_given_to_its_row(traced: dict[str, Any]) -> None:
+    choices = [[" sat on the mat", " rose", "😀"], ["好世界", "x", ""], ["a", "", ""], ["今天", "公司", "b"]]
+    given = {"choices": tf.constant(choices), "length_penalty": tf.constant([1.0, 0.0, 0.0, 0.0])}
+    answers = traced["choose"](prompt=tf.constant(PROMPTS), **given)
+    index, chosen = answers["index"].numpy(), [one.decode() for one in answers["choice"].numpy()]
+    assert chosen == [row[number] for row, number in zip(choices, index, strict=True)]
+    np.testing.assert_allclose(answers["probabilities"].numpy().sum(axis=1), 1, rtol=1e-5)
+    assert (chosen[2], answers["probabilities"].numpy()[2].tolist()) == ("a", [1.0, 0.0, 0.0])
+    for row, prompt in enumerate(PROMPTS):
+        alone = {name: value[row : row + 1] for name, value in given.items()}
+        found = traced["choose"](prompt=tf.constant([prompt]), **alone)["log_probabilities"]
+        np.testing.assert_allclose(found, answers["log_probabilities"][row : row + 1], atol=1e-4)
+
+
+def test_beams_find_texts_that_are_more_probable_than_that_of_one_beam(traced: dict[str, Any]) -> None:
+    def search(num_beams: int) -> dict[str, Any]:
+        beams = {"max_new_tokens": tf.fill([4], 8), "num_beams": tf.fill([4], num_beams)}
+        return traced["beam_search"](prompt=tf.constant(PROMPTS), length_penalty=tf.zeros([4]), **beams)
+
+    one, many = search(1), search(8)
+    assert many["score"].numpy().sum() > one["score"].numpy().sum() + 0.01
+    assert many["num_tokens"].numpy().max() <= 8
+    for text in many["text"].numpy():
+        text.decode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("signature", "changes", "message"),
+    [
+        ("beam_search", {"num_beams": tf.constant([0])}, "num_beams has to be from 1 to 32"),
+        ("beam_search", {"max_new_tokens": tf.constant([0])}, "max_new_tokens has to be at least 1"),
+        ("beam_search", {"length_penalty": tf.constant([np.nan])}, "length_penalty has to be a number"),
+        ("beam_search", {"prompt": tf.constant(["the cat " * 40])}, "prompts may have 30 tokens"),
+        ("choose", {"choices": tf.constant([["", ""]])}, "a row has no choice"),
+        ("choose", {"choices": tf.zeros([1, 0], tf.string)}, "a row has no choice"),
+        ("choose", {"choices": tf.constant([["the cat " * 40]])}, "have more than 32 tokens together"),
+    ],
+)
+def test_searching_and_choosing_refuse_with_a_sentence_too(
+    traced: dict[str, Any], signature: str, changes: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"prompt": tf.constant(["a"]), "length_penalty": tf.zeros([1])}
+    if signature == "choose":
+        given["choices"] = tf.constant([["b", "c"]])
+    else:
+        given |= {"max_new_tokens": tf.constant([4]), "num_beams": tf.constant([2])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        traced[signature](**{**given, **changes})
+
+
 @pytest.mark.slow
 def test_the_export_answers_in_a_version_1_session_as_in_the_process(
     model: GPTCausalLM, tokenizer: Tokenizer, tmp_path: Any
@@ -128,3 +197,17 @@ def test_the_export_answers_in_a_version_1_session_as_in_the_process(
     folder = write_generator(model, tokenizer, tmp_path, "gpt", {"loss": 1.0})  # it compares the answers itself
     assert (folder / "assets.extra" / "export.json").exists()
     assert (folder / "assets.extra" / "streaming.json").exists()
+
+
+@pytest.mark.slow
+def test_bfloat16_halves_the_matrices_and_the_card_tells_what_it_changes(
+    model: GPTCausalLM, tokenizer: Tokenizer, tmp_path: Any
+) -> None:
+    folder = write_generator(model, tokenizer, tmp_path, "gpt", bfloat16_for=LINES)
+    stored = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    kinds, shapes = stored.get_variable_to_dtype_map(), stored.get_variable_to_shape_map()
+    assert {kinds[name] for name, shape in shapes.items() if len(shape) == 2} == {tf.bfloat16}
+    notes = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))["bfloat16"]
+    assert notes["num_tokens"] > 20
+    assert 0 < abs(notes["bfloat16_loss"] - notes["float32_loss"]) < 0.05
+    assert "in bfloat16" in (folder / "assets.extra" / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Which of some given texts does the model take? Their probabilities after a prompt, with one cache for all."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from kerasllm.models.generation import read_prompts
+
+# B rows, P tokens of the longest prompt, N choices of a row, C tokens of the longest, V vocabulary
+
+
+def score_choices(model: Any, prompt_ids: Any, lengths: Any, choice_ids: Any, choice_lengths: Any) -> Any:
+    """Log probabilities [B, N] float32 of each choice after the row's prompt; 0 of one without tokens.
+
+    Args:
+      model: a GPTCausalLM.
+      prompt_ids: [B, P] int32, each row from its first column on.
+      lengths: [B] int32, at least 1.
+      choice_ids: [B, N, C] int32, each choice from its first column on; C at least 1.
+      choice_lengths: [B, N] int32.
+    """
+    num_choices, longest = tf.shape(choice_ids)[1], tf.shape(choice_ids)[2]
+    columns = tf.shape(prompt_ids)[1] + longest
+    logits, _, caches = read_prompts(model, prompt_ids, lengths, columns)
+    words, sizes = tf.reshape(choice_ids, [-1, longest]), tf.reshape(choice_lengths, [-1])
+    starts = tf.repeat(lengths, num_choices)
+
+    def log_probability(logits: Any, column: Any) -> Any:
+        """Of the choices' words at a column, of B * N rows; 0 behind their ends."""
+        known = tf.gather(tf.nn.log_softmax(logits), words[:, column], batch_dims=1)
+        return tf.where(column < sizes, known, 0.0)
+
+    def read_on(column: Any, total: Any, caches: Any) -> tuple[Any, Any, Any]:
+        hidden, caches = model.backbone.extend(words[:, column], caches, starts + column)
+        return column + 1, total + log_probability(model.score(hidden), column + 1), caches
+
+    first = log_probability(tf.repeat(logits, num_choices, axis=0), 0)
+    caches = tf.nest.map_structure(lambda cache: tf.repeat(cache, num_choices, axis=0), caches)
+    _, total, _ = tf.while_loop(lambda column, *_: column < longest - 1, read_on, (tf.constant(0), first, caches))
+    return tf.reshape(total, tf.shape(choice_lengths))

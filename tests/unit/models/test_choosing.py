@@ -1,0 +1,27 @@
+"""Is the probability of a given text the one that the whole model has for it?"""
+
+import numpy as np
+import tensorflow as tf
+
+from kerasllm.models import GPTBackbone, GPTCausalLM
+from kerasllm.models.choosing import score_choices
+
+PROMPTS = [[2, 7, 9], [5]]
+CHOICES = [[[3], [4, 8, 1], [6, 6]], [[9, 9, 9, 9], [], [1]]]  # of each prompt
+
+
+def test_each_choice_has_the_probability_of_its_tokens_after_its_prompt() -> None:
+    sizes = {"num_layers": 2, "hidden_dim": 16, "num_heads": 4, "num_key_value_heads": 2, "max_length": 10}
+    model = GPTCausalLM(GPTBackbone(12, positions="rotary", **sizes))
+    random = np.random.default_rng(4)
+    for weight in model.weights:
+        weight.assign_add(random.normal(0, 0.3, weight.shape))
+    rows = tf.ragged.constant(PROMPTS, dtype=tf.int32).to_tensor()
+    choices = tf.ragged.constant(CHOICES, dtype=tf.int32).to_tensor()
+    sizes = tf.constant([[len(choice) for choice in row] for row in CHOICES])
+    scores = score_choices(model, rows, tf.constant([3, 1]), choices, sizes).numpy()
+    for row, prompt in enumerate(PROMPTS):
+        for number, choice in enumerate(CHOICES[row]):
+            known = tf.nn.log_softmax(model({"token_ids": tf.constant([prompt + choice])})["logits"])[0].numpy()
+            expected = sum(known[len(prompt) - 1 + i, word] for i, word in enumerate(choice))
+            assert abs(scores[row, number] - expected) < 1e-4
