@@ -110,6 +110,7 @@ def export() -> Path:
         "text_classification": _export_classifier,
         "recommendation": _export_recommender,
         "gpt_pretraining": _export_generator,
+        "dialogue": _export_generator,
     }
     if run.data.second_text_column is not None:
         raise ExportError(
@@ -147,7 +148,8 @@ def _export_generator(workdir: Path, run: Run) -> Path:
 
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     trained = load(workdir, FLAGS.checkpoint)
-    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics)
+    chat = run.data.chat if run.objective.task == "dialogue" else None
+    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics, chat)
     print(f"Exported step {checkpoint.step} of {workdir} to {folder}")
     return folder
 

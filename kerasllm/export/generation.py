@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasllm.config import Chat
 from kerasllm.export.golden import Call
 from kerasllm.export.savedmodel import arrays_of, bytes_of, write_export
 from kerasllm.models import GPTCausalLM
@@ -41,6 +42,7 @@ def write_generator(
     base_path: str | os.PathLike[str],
     name: str,
     metrics: Mapping[str, float] | None = None,
+    chat: Chat | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
@@ -53,6 +55,7 @@ def write_generator(
       base_path: folder of all exported models.
       name: of the model; letters, digits, `_`, `-` and `.`.
       metrics: of the evaluation, noted in assets.extra/export.json.
+      chat: how conversations were written that it learned to answer; becomes assets.extra/chat_template.json.
 
     Raises:
       ExportError: the folder cannot be written, or a check failed.
@@ -67,6 +70,8 @@ def write_generator(
         "metrics": dict(metrics or {}),
     }
     files = {"export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
+    if chat is not None:
+        files["chat_template.json"] = json.dumps(chat.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     traced = signatures.signatures()
     inputs = {"prompt": np.array([prompt.encode() for prompt in SAMPLE_PROMPTS], object), **greedy(SAMPLE_TOKENS)}
     answers = traced["generate"](**{key: tf.constant(value) for key, value in inputs.items()})
