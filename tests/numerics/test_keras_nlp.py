@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasllm import interop
 from kerasllm.errors import ConfigError
+from kerasllm.models import GPTCausalLM
 
 SIZES = {
     "vocabulary_size": 60,
@@ -49,6 +50,14 @@ def test_gpt2_hidden_states_agree(keras_hub):
     expected = theirs({"token_ids": TOKEN_IDS, "padding_mask": PADDING_MASK})
     actual = ours({"token_ids": TOKEN_IDS, "sequence_ids": PADDING_MASK})["hidden"]
     assert np.abs(actual - expected)[PADDING_MASK.numpy().astype(bool)].max() < 1e-5
+
+
+def test_gpt2_logits_agree(keras_hub):
+    theirs = keras_hub.models.GPT2CausalLM(with_random_weights(keras_hub.models.GPT2Backbone(**SIZES)), None)
+    ours = GPTCausalLM(interop.from_keras_nlp(theirs.backbone))
+    expected = theirs({"token_ids": TOKEN_IDS, "padding_mask": PADDING_MASK})
+    actual = ours({"token_ids": TOKEN_IDS, "sequence_ids": PADDING_MASK})["logits"]
+    assert np.abs(actual - expected)[PADDING_MASK.numpy().astype(bool)].max() < 1e-4
 
 
 def test_another_kind_of_model_is_refused_by_name():
