@@ -1,4 +1,4 @@
-"""How does a pretrained encoder become a classifier? Its start, its training, and the decisions fitted after it."""
+"""How does a pretrained model learn a task? Its start, its training, and the decisions fitted after it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kerasllm import data, interop, losses, models, text, training
 from kerasllm.config import Backbone, Run, load_run, make_run
-from kerasllm.data import LabelledTexts
+from kerasllm.data import Dialogue, LabelledTexts
 from kerasllm.decisions import ClassDecision, fit_scope, write_decisions
 from kerasllm.errors import ConfigError
 from kerasllm.evaluation import pictures
@@ -98,6 +98,40 @@ def fine_tune(
     if not results["stopped"] and (strategy is None or training.is_chief(strategy)):
         write_decisions(Path(workdir) / DECISIONS_FILE, fit_decisions(load(workdir), validation))
     return results
+
+
+def tune_on_dialogues(
+    run: Run,
+    tokenizer: Tokenizer,
+    parts: tuple[Sequence[Dialogue], Sequence[Dialogue]],
+    workdir: str | Path,
+    init_from: str | None,
+    strategy: tf.distribute.Strategy | None = None,
+    actions: Sequence[training.Action] = (),
+) -> dict[str, Any]:
+    """Trains a GPT to say the replies of dialogues; returns the trainer's results.
+
+    Args:
+      run: of task dialogue, with the backbone of the starting point.
+      tokenizer: copied into the workdir.
+      parts: training dialogues and validation dialogues.
+      workdir: folder of the run.
+      init_from: where the backbone's weights come from; None for random weights.
+      strategy: from `training.make_strategy`; None: the one of train.strategy, with all devices.
+      actions: what else happens on the way.
+    """
+    train, validation = (data.learned_replies(part, tokenizer, run) for part in parts)
+    return train_from(
+        run,
+        tokenizer,
+        workdir,
+        init_from,
+        lambda step: data.reply_batches(train, run, training=True, start_step=step),
+        data.reply_steps_per_epoch(train, run, training=True),
+        lambda: data.reply_batches(validation, run, training=False),
+        strategy,
+        actions,
+    )
 
 
 def train_from(

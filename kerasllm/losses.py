@@ -38,7 +38,7 @@ class Head:
 def heads_for(run: Run) -> tuple[Head, ...]:
     """The heads of run.objective.task; a head of weight 0 is left out."""
     objective = run.objective
-    if objective.task == "gpt_pretraining":
+    if objective.task in ("gpt_pretraining", "dialogue"):
         return (_head("causal_lm", 1.0, "logits", "labels", "label_weights"),)
     if objective.task == "text_classification":
         smoothing, consistency = objective.label_smoothing, objective.consistency

@@ -1,7 +1,7 @@
-"""How good is it? From summed totals to the numbers that are reported, and the measures of a classifier."""
+"""How good is it? From summed totals to the numbers that are reported; measures of generated texts and classifiers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,32 @@ def summarize(
 def perplexity(loss: float) -> float:
     """exp(loss) of a mean loss in nats; infinity where that overflows."""
     return math.exp(loss) if loss < 700 else math.inf
+
+
+def distinct_share(texts: Sequence[Sequence[Any]], n: int) -> float:
+    """Different n-grams of all texts together, as a share of all their n-grams; NaN where there is none.
+
+    Args:
+      texts: of tokens or words each.
+      n: tokens of an n-gram.
+
+    Source: Li et al. 2016, section 5.2 (distinct-n).
+    """
+    grams = [gram for text in texts for gram in _n_grams(text, n)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def repeated_share(texts: Sequence[Sequence[Any]], n: int = 4) -> float:
+    """The share of a text's n-grams that it has had before, as a mean over the texts that have any; else NaN.
+
+    Source: Welleck et al. 2020, section 6 (seq-rep-n).
+    """
+    shares = [1 - len(set(grams)) / len(grams) for text in texts if (grams := _n_grams(text, n))]
+    return float(np.mean(shares)) if shares else math.nan
+
+
+def _n_grams(text: Sequence[Any], n: int) -> list[tuple[Any, ...]]:
+    return [tuple(text[start : start + n]) for start in range(len(text) - n + 1)]
 
 
 def confusion_matrix(labels: Any, predictions: Any, num_classes: int) -> np.ndarray:

@@ -117,6 +117,7 @@ def export() -> Path:
         "recommendation": _export_recommender,
         "gpt_pretraining": _export_generator,
         "text_matching": _export_encoder,
+        "dialogue": _export_generator,
     }
     if run.data.second_text_column is not None:
         raise ExportError(
@@ -130,8 +131,8 @@ def export() -> Path:
         )
     if FLAGS.bfloat16_weights and run.objective.task != "text_classification":
         raise ConfigError(f"--bfloat16_weights is for classifiers, and {workdir} holds a run of {run.objective.task}.")
-    if FLAGS.bfloat16_compute and run.objective.task not in ("text_classification", "text_matching", "gpt_pretraining"):
-        raise ConfigError(f"--bfloat16_compute is for classifiers, encoders and GPTs; {workdir} is {run.objective.task}.")
+    if FLAGS.bfloat16_compute and run.objective.task == "recommendation":
+        raise ConfigError(f"--bfloat16_compute is for classifiers, encoders and GPTs; {workdir} is a recommender.")
     if FLAGS.bfloat16_weights and FLAGS.bfloat16_compute:
         raise ConfigError("--bfloat16_compute stores bfloat16 too: leave out --bfloat16_weights.")
     is_rounded = FLAGS.bfloat16_weights or FLAGS.bfloat16_compute
@@ -164,7 +165,10 @@ def _export_generator(workdir: Path, run: Run) -> Path:
     checkpoint = find_checkpoint(workdir, FLAGS.checkpoint)
     trained = load(workdir, FLAGS.checkpoint)
     texts = read_texts(FLAGS.evaluation, run.data) if FLAGS.bfloat16_compute else None
-    folder = write_generator(trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics, texts)
+    chat = run.data.chat if run.objective.task == "dialogue" else None
+    folder = write_generator(
+        trained.model, trained.tokenizer, FLAGS.base_path, FLAGS.name, checkpoint.metrics, texts, chat
+    )
     if texts is not None:
         changed = json.loads((folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))["bfloat16"]
         print(

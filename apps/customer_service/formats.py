@@ -1,15 +1,11 @@
 """In which forms do dialogues and intents come? Each by name, read into pairs and labelled questions."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kerasllm.errors import ConfigError, DataError
 from kerasllm.text.turns import ASSISTANT, CUSTOMER, join_turns
-
-CUSTOMERS = {"user", "customer", "client", "顾客", "客户", "用户"}  # names of the asking side in dialogue files
 
 
 @dataclass(frozen=True)
@@ -86,53 +82,22 @@ def _table(path: Path, form: Columns) -> Rows:
 
 
 def _dialogues(path: Path) -> Rows:
-    """One dialogue a line: {"turns": [{"speaker", "text", optionally "intent"}]}, as in Schema-Guided Dialogue."""
+    """Pairs of the customer's turns and the replies to them, of a file as kerasllm.data.read_dialogues takes it."""
+    from kerasllm.data import read_dialogues
+
     pairs: list[Pair] = []
     intents: list[tuple[str, str]] = []
-    for number, dialogue in _objects(path):
-        turns = dialogue.get("turns")
-        if not isinstance(turns, list):
-            raise DataError(f"{path}:{number}: no list 'turns' (found: {', '.join(dialogue)}).")
-        said = [_turn(turn, f"{path}:{number}") for turn in turns]
-        for index, (speaker, text, intent) in enumerate(said):
-            if speaker != CUSTOMER:
+    for dialogue in read_dialogues(path):
+        for index, turn in enumerate(dialogue.turns):
+            if turn.speaker != CUSTOMER:
                 continue
-            if intent:
-                intents.append((text, intent))
-            if index + 1 < len(said) and said[index + 1][0] == ASSISTANT:
-                context = join_turns((who, words) for who, words, _ in said[:index])
-                pairs.append(Pair(text, said[index + 1][1], context, intent, f"{path.name}:{number}"))
+            if turn.intent:
+                intents.append((turn.text, turn.intent))
+            reply = next(iter(dialogue.turns[index + 1 :]), None)
+            if reply is not None and reply.speaker == ASSISTANT:
+                context = join_turns((earlier.speaker, earlier.text) for earlier in dialogue.turns[:index])
+                pairs.append(Pair(turn.text, reply.text, context, turn.intent, dialogue.place))
     return Rows(pairs, intents)
-
-
-def _turn(turn: Any, place: str) -> tuple[str, str, str]:
-    """Speaker, text and intent of a turn."""
-    if not isinstance(turn, dict) or not isinstance(turn.get("text"), str) or not isinstance(turn.get("speaker"), str):
-        raise DataError(f'{place}: a turn is {{"speaker": ..., "text": ...}}, this is {str(turn)[:60]!r}.')
-    intent = turn.get("intent") or ""
-    if isinstance(intent, list):
-        intent = intent[0]
-    speaker = CUSTOMER if turn["speaker"].casefold() in CUSTOMERS else ASSISTANT
-    return speaker, " ".join(turn["text"].split()), str(intent)
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the file ({error.strerror}).") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error}). Each line holds one dialogue.") from None
-        if not isinstance(fields, dict):
-            raise DataError(f"{path}:{number}: a {type(fields).__name__}, not an object.")
-        yield number, fields
 
 
 FORMATS: dict[str, Columns | Callable[[Path], Rows]] = {

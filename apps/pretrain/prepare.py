@@ -15,6 +15,9 @@ _INPUT = flags.DEFINE_multi_string(
     "File, folder or pattern of text, .jsonl, or .gz of either. A prefix doc_marker:, blank_line:, heading: or file: "
     "says where its documents begin, else data.document_boundary does. May be repeated; each is a source of its own.",
 )
+_HELD_OUT_INPUT = flags.DEFINE_multi_string(
+    "held_out_input", [], "As --input; all of it is held out, beside the data.held_out_share of the other input."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; must not exist or be empty.", required=True)
 _VOCABULARY = flags.DEFINE_string("vocabulary", None, "vocab.txt or .model to use instead of learning one.")
 _NUM_THREADS = flags.DEFINE_integer("num_threads", 0, "Threads that tokenize; 0: as many as cores.", lower_bound=0)
@@ -25,9 +28,15 @@ def main() -> None:
     run = run_from_flags()
     from kerasllm.data import prepare  # TensorFlow: only once the flags are right
 
-    with _ProgressBars(prepare.input_bytes(_INPUT.value, run)) as bars:
+    with _ProgressBars(prepare.input_bytes([*_INPUT.value, *_HELD_OUT_INPUT.value], run)) as bars:
         manifest = prepare.prepare_corpus(
-            _INPUT.value, _OUTPUT.value, run, _VOCABULARY.value, _NUM_THREADS.value or None, bars.update
+            _INPUT.value,
+            _OUTPUT.value,
+            run,
+            _VOCABULARY.value,
+            _NUM_THREADS.value or None,
+            bars.update,
+            _HELD_OUT_INPUT.value,
         )
     for name, split in manifest["splits"].items():
         counts = ", ".join(f"{split[what]:,} {what}" for what in ("documents", "sentences", "tokens"))

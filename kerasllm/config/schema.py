@@ -16,8 +16,8 @@ class Section(BaseModel):
 class Tokenizer(Section):
     """How text becomes token ids."""
 
-    kind: Literal["wordpiece", "sentencepiece"] = "wordpiece"
-    vocab_size: int = Field(8192, ge=300)  # 300: the bytes and the control symbols fit
+    kind: Literal["wordpiece", "sentencepiece", "byte"] = "wordpiece"
+    vocab_size: int = Field(8192, ge=300)  # 300: the bytes and the control symbols fit; "byte" always has 261
     lowercase: bool = True  # WordPiece only: NFKC case folding and accents off, as in BERT uncased
 
 
@@ -27,6 +27,35 @@ class LabelHead(Section):
     column: str
     labels: tuple[str, ...]  # in the order of the output probabilities
     weight: float = Field(1.0, gt=0)  # of its mean loss in the sum over heads
+
+
+class ChatRole(Section):
+    """What stands before and behind a message of one role."""
+
+    prefix: str
+    suffix: str = "\n"
+
+
+class ChatRoles(Section):
+    """Who speaks in a conversation."""
+
+    system: ChatRole = ChatRole(prefix="System:\n")
+    user: ChatRole = ChatRole(prefix="User:\n")
+    assistant: ChatRole = ChatRole(prefix="Assistant:\n")
+
+
+class Chat(Section):
+    """How a conversation is written as one text, and where a reply ends in it."""
+
+    roles: ChatRoles = ChatRoles()
+    stop: tuple[str, ...] = ("\n",)  # one of them has to stand in the assistant's suffix, and none in a reply
+
+    @model_validator(mode="after")
+    def _replies_end(self) -> Self:
+        suffix = self.roles.assistant.suffix
+        if "" in self.stop or not any(stop in suffix for stop in self.stop):
+            raise ValueError(f"stop={list(self.stop)}: a reply ends with {suffix!r}, so one of them has to stand there")
+        return self
 
 
 class Data(Section):
@@ -44,6 +73,7 @@ class Data(Section):
     second_text_column: str | None = None  # of text pairs: question and question, or question and reply
     validation_share: float = Field(0.1, ge=0, lt=1)  # of labelled rows, chosen by a hash of their text
     test_share: float = Field(0.1, ge=0, lt=1)  # likewise; not taken where a test file is given
+    chat: Chat = Chat()  # of dialogues
 
     def label_heads(self) -> dict[str, LabelHead]:
         """The heads of a classifier by name; without `heads` there is one, named "label"."""
@@ -89,6 +119,7 @@ class Objective(Section):
         "text_classification",  # of texts, or of text pairs where data.second_text_column is given
         "text_matching",  # two texts that belong together have near embeddings: a dual encoder
         "reranking",  # a cross-encoder that picks the right one of several candidates
+        "dialogue",  # the replies of dialogues, word by word: gpt_pretraining goes on with them
         "recommendation",  # the next item of a user's history
     ] = "bert_pretraining"
     mask_share: float = Field(0.15, gt=0, lt=1)  # of the real tokens of a row (Devlin et al. 2019)
@@ -203,7 +234,7 @@ class Train(Section):
     global_batch: int = Field(32, ge=1)  # rows of one optimizer step, over all replicas and accumulations
     accumulation: int = Field(1, ge=1)  # slices of a replica's rows, computed one after another
     sequence_length: int = Field(128, ge=8)  # tokens a row
-    pack: bool = False  # several sentence pairs in a training row that do not see each other (bert_pretraining)
+    pack: bool = False  # several pairs or dialogues in a training row that do not see each other (BERT, dialogue)
     rematerialize: bool = False  # compute each block again in the backward pass instead of keeping what is inside it
     jit_compile: Literal["auto"] | bool = "auto"  # of the training step, by XLA; auto: on GPUs
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -2,6 +2,7 @@
 
 from kerasllm.data.checks import Report, check_table
 from kerasllm.data.corpus import Corpus, Split, open_corpus
+from kerasllm.data.dialogues import Dialogue, Turn, read_dialogues
 from kerasllm.data.labelled import labelled_batches, lengths_of, pack
 from kerasllm.data.mixed import Tables, mixed_batches, mixed_steps_per_epoch, read_tables
 from kerasllm.data.order import batches_per_epoch
@@ -13,6 +14,7 @@ from kerasllm.data.pairs import (
 )
 from kerasllm.data.pipelines import pretraining_batches, steps_per_epoch
 from kerasllm.data.prepare import prepare_corpus
+from kerasllm.data.replies import LearnedReplies, learned_replies, reply_batches, reply_steps_per_epoch
 from kerasllm.data.splits import drop_shared, normal_form, split_by_text, text_key
 from kerasllm.data.tables import NO_LABEL, OUT_OF_SCOPE, LabelledTexts, read_columns, read_labelled, read_texts
 
@@ -20,17 +22,21 @@ __all__ = [
     "NO_LABEL",
     "OUT_OF_SCOPE",
     "Corpus",
+    "Dialogue",
     "LabelledTexts",
+    "LearnedReplies",
     "QueryPassages",
     "Report",
     "Split",
     "Tables",
+    "Turn",
     "batches_per_epoch",
     "check_table",
     "drop_shared",
     "join_pairs",
     "labelled_batches",
     "normal_form",
+    "learned_replies",
     "lengths_of",
     "matching_batches",
     "mixed_batches",
@@ -40,9 +46,12 @@ __all__ = [
     "prepare_corpus",
     "pretraining_batches",
     "read_columns",
+    "read_dialogues",
     "read_labelled",
     "read_tables",
     "read_texts",
+    "reply_batches",
+    "reply_steps_per_epoch",
     "reranking_batches",
     "split_by_text",
     "steps_per_epoch",

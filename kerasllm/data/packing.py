@@ -41,19 +41,26 @@ def sequences_a_row(sequences: PairPlan, length: int) -> int:
 
 
 def pack_rows(sequences: PairPlan, length: int, seed: int, epoch: int, most: int) -> RowPlan:
-    """Packs the sequences of an epoch into as few rows as it can, in random order; a function of its arguments alone.
+    """Packs the sequences of an epoch; arguments as of `deal_to_rows`."""
+    order, borders = deal_to_rows(_lengths(sequences), length, seed, epoch, most)
+    return RowPlan(sequences[order], borders)
+
+
+def deal_to_rows(lengths: np.ndarray, length: int, seed: int, epoch: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Packs sequences into as few rows as it can, in random order; a function of its arguments alone.
 
     Args:
-      sequences: of `plan_pairs`, none longer than a row.
-      length: tokens of a row, special ones included.
+      lengths: [C] tokens of each sequence, special ones included, none above `length`.
+      length: tokens of a row.
       seed: of the run.
       epoch: counted from 0.
       most: S, sequences of a row at most.
+
+    Returns: the sequences row after row [C]; [R + 1] where in them each row begins.
     """
     random = np.random.default_rng([seed, epoch, 4])
-    lengths = _lengths(sequences)
     compositions = pack_lengths(np.bincount(lengths, minlength=length + 1), most)
-    order = random.permutation(len(sequences))
+    order = random.permutation(len(lengths))
     order = order[np.argsort(lengths[order], kind="stable")]  # those of one length stand together, shuffled
     unused = np.searchsorted(lengths[order], np.arange(length + 2))  # place of the next one of each length
     members = np.full((sum(compositions.values()), most), -1)
@@ -65,7 +72,7 @@ def pack_rows(sequences: PairPlan, length: int, seed: int, epoch: int, most: int
         row += count
     members = random.permutation(members)
     borders = np.concatenate([np.zeros(1, np.int64), np.cumsum((members >= 0).sum(axis=1))])
-    return RowPlan(sequences[members[members >= 0]], borders)
+    return members[members >= 0], borders
 
 
 def pack_lengths(counts: np.ndarray, most: int) -> dict[Composition, int]:

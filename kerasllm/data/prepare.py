@@ -20,6 +20,7 @@ from kerasllm.data.documents import RawDocument, Source, find_sources, read_docu
 from kerasllm.data.sentences import split_sentences
 from kerasllm.errors import DataError
 from kerasllm.text import (
+    ByteTokenizer,
     Tokenizer,
     sentencepiece_from_file,
     train_sentencepiece,
@@ -40,6 +41,7 @@ def prepare_corpus(
     vocabulary: str | os.PathLike[str] | None = None,
     num_threads: int | None = None,
     progress: Progress = lambda stage, num_bytes: None,
+    held_out_inputs: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Writes a corpus folder: vocabulary, shards of both splits, their indices, manifest.json.
 
@@ -53,6 +55,7 @@ def prepare_corpus(
       vocabulary: a vocab.txt or .model to use instead of learning one.
       num_threads: that tokenize; None: as many as cores.
       progress: told about the bytes read, stage by stage ("vocabulary", "tokens").
+      held_out_inputs: as `inputs`; all of their documents are held out.
 
     Returns:
       The manifest.
@@ -65,6 +68,9 @@ def prepare_corpus(
         raise DataError(f"{output}: there is something already. Choose another --output, or remove it.")
     sources = find_sources(inputs, run.data.document_boundary)
     tokenizer = _tokenizer(sources, run, vocabulary, progress)
+    held_out = list(held_out_inputs)
+    first_held_out = len(sources)  # its documents and those of the sources after it
+    sources += find_sources(held_out, run.data.document_boundary) if held_out else []
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".unfinished", dir=output.parent))
@@ -72,7 +78,7 @@ def prepare_corpus(
         raise DataError(f"{output}: cannot be written ({error.strerror}). Choose another --output.") from None
     try:
         unfinished.chmod(0o755)
-        manifest = _write(unfinished, sources, tokenizer, run, num_threads, progress)
+        manifest = _write(unfinished, sources, first_held_out, tokenizer, run, num_threads, progress)
         os.replace(unfinished, output)
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror}). Choose another --output.") from error
@@ -94,6 +100,10 @@ def _tokenizer(
     sources: list[Source], run: Run, vocabulary: str | os.PathLike[str] | None, progress: Progress
 ) -> Tokenizer:
     settings = run.tokenizer
+    if settings.kind == "byte":
+        if vocabulary is not None:
+            raise DataError(f"{vocabulary}: tokenizer.kind=byte needs no vocabulary. Leave --vocabulary out.")
+        return ByteTokenizer()
     if vocabulary is not None:
         if settings.kind == "wordpiece":
             return wordpiece_from_file(vocabulary, settings.lowercase)
@@ -128,14 +138,21 @@ def _split_of(document: RawDocument, run: Run) -> SplitName:
 
 
 def _write(
-    folder: Path, sources: list[Source], tokenizer: Tokenizer, run: Run, num_threads: int | None, progress: Progress
+    folder: Path,
+    sources: list[Source],
+    first_held_out: int,
+    tokenizer: Tokenizer,
+    run: Run,
+    num_threads: int | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     tokenizer.save(folder)
     dtype = records.token_dtype(tokenizer.vocab_size)
     writers = {name: _SplitWriter(folder, name, dtype, run.data.shard_megabytes << 20) for name in SPLITS}
     raw = read_documents(sources, run.data.text_field, lambda count: progress("tokens", count))
     for raw_document, document in _tokenized(raw, tokenizer, num_threads or os.cpu_count() or 1):
-        writers[_split_of(raw_document, run)].write(document, len(raw_document.text.encode()))
+        split = "held_out" if raw_document.source >= first_held_out else _split_of(raw_document, run)
+        writers[split].write(document, len(raw_document.text.encode()))
     for writer in writers.values():
         writer.close()
     if not any(writer.shards for writer in writers.values()):

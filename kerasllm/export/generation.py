@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasllm.config import Chat
 from kerasllm.export.narrow_generator import compare_losses, in_bfloat16, narrowing_section
 from kerasllm.export.prompts import first_stop, prompt_rows, texts_between, without_half_character
 from kerasllm.export.sample_calls import sample_calls, sample_chunk
@@ -35,6 +36,7 @@ def write_generator(
     name: str,
     metrics: Mapping[str, float] | None = None,
     bfloat16_for: Sequence[str] | None = None,
+    chat: Chat | None = None,
 ) -> Path:
     """Writes base_path/name/<next version>/ and returns it; the folder appears whole and checked, or not at all.
 
@@ -47,6 +49,7 @@ def write_generator(
       name: of the model; letters, digits, `_`, `-` and `.`.
       metrics: of the evaluation, noted in assets.extra/export.json.
       bfloat16_for: stores and computes in bfloat16, and the card tells what it changes for these texts; None: float32.
+      chat: how conversations were written that it learned to answer; becomes assets.extra/chat_template.json.
 
     Raises:
       ExportError: the folder cannot be written, or a check failed.
@@ -69,6 +72,8 @@ def write_generator(
         "export.json": json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
         STREAMING_FILE: json.dumps(STREAMING, indent=1) + "\n",
     }
+    if chat is not None:
+        files["chat_template.json"] = json.dumps(chat.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     # bfloat16 has ties between words, and other kernels break them in another way
     compared = {"num_prompt_tokens"} if changes else {"text", "num_tokens", "num_prompt_tokens", "choice"}
     traced = signatures.signatures()

@@ -15,6 +15,7 @@ from kerasllm.models.tasks import BertPretrainer, GPTCausalLM, TextClassifier
 ARCHITECTURE_OF_TASK = {
     "bert_pretraining": "bert",
     "gpt_pretraining": "gpt",
+    "dialogue": "gpt",
     "text_classification": "bert",
     "text_matching": "bert",
     "reranking": "bert",
@@ -43,7 +44,7 @@ def from_run(run: Run, vocab_size: int) -> keras.Model:
         labelled = {name: len(task.labels) for name, task in run.mix.items()}
         matches, dropout = run.objective.word_matches, run.objective.classifier_dropout
         return build(BertPretrainer(backbone, matches, labelled, dropout, name="bert_pretrainer"))
-    if task == "gpt_pretraining":
+    if task in ("gpt_pretraining", "dialogue"):
         return build(GPTCausalLM(backbone, name="gpt_causal_lm"))
     if task == "text_matching":
         return build(TextEncoder(backbone, run.objective.pooling, name="text_encoder"))

@@ -1,11 +1,12 @@
 """Text in and out of token ids, in-graph: the same operations in preparation, training and serving."""
 
+from kerasllm.text.byte_tokenizer import ByteTokenizer
+from kerasllm.text.interface import SpecialTokens, Tokenizer
 from kerasllm.text.masking import Masker
 from kerasllm.text.packing import pack_pairs, pack_texts
+from kerasllm.text.sizes import text_sizes
 from kerasllm.text.tokenizers import (
     SentencePieceTokenizer,
-    SpecialTokens,
-    Tokenizer,
     WordPieceTokenizer,
     load_tokenizer,
     sentencepiece_from_file,
@@ -14,6 +15,7 @@ from kerasllm.text.tokenizers import (
 from kerasllm.text.vocab import train_sentencepiece, train_wordpiece
 
 __all__ = [
+    "ByteTokenizer",
     "Masker",
     "SentencePieceTokenizer",
     "SpecialTokens",
@@ -23,6 +25,7 @@ __all__ = [
     "pack_pairs",
     "pack_texts",
     "sentencepiece_from_file",
+    "text_sizes",
     "train_sentencepiece",
     "train_wordpiece",
     "wordpiece_from_file",

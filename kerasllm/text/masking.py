@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from kerasllm.text.tokenizers import Tokenizer
+from kerasllm.text.interface import Tokenizer
 
 MASK_TOKEN_SHARE = 0.8  # of the chosen tokens become [MASK] (Devlin et al. 2019, appendix A.1)
 RANDOM_TOKEN_SHARE = 0.1  # become a random word; the rest stays as it is

@@ -4,7 +4,7 @@
 
 import tensorflow as tf
 
-from kerasllm.text.tokenizers import Tokenizer
+from kerasllm.text.interface import Tokenizer
 
 
 def pack_texts(

@@ -1,14 +1,8 @@
-"""How does a string become token ids, and ids a string? WordPiece and SentencePiece behind one interface, in-graph."""
+"""How does a string become token ids, and ids a string? WordPiece and SentencePiece in the graph, read from files."""
 
-# N texts, V vocabulary
-
-import abc
-import dataclasses
-import hashlib
 import os
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,86 +10,12 @@ import tensorflow_text as tf_text
 import yaml
 
 from kerasllm.errors import DataError
+from kerasllm.text.byte_tokenizer import ByteTokenizer
+from kerasllm.text.interface import FORMAT_VERSION, SETTINGS_FILE, SpecialTokens, Tokenizer
 
-FORMAT_VERSION = 1  # of tokenizer.yaml
-SETTINGS_FILE = "tokenizer.yaml"
 WORDPIECE_FILE = "vocab.txt"
 SENTENCEPIECE_FILE = "sentencepiece.model"
 MASK_PIECE = "<mask>"  # a control symbol of the SentencePiece models that we train
-
-
-@dataclasses.dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the tokens that no text can produce; `mask` is -1 where a vocabulary has none."""
-
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int = -1
-
-    @property
-    def bos(self) -> int:
-        """Begins a document; the same token as `cls`."""
-        return self.cls
-
-    @property
-    def eos(self) -> int:
-        """Ends a document; the same token as `sep`."""
-        return self.sep
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """All of them that exist."""
-        return tuple(i for i in (self.pad, self.unk, self.cls, self.sep, self.mask) if i >= 0)
-
-
-class Tokenizer(abc.ABC):
-    """A vocabulary and the graph operations that apply it.
-
-    Attributes:
-      words: the V tokens as written in the vocabulary.
-      special: ids of the special tokens.
-      starts_word: [V] bool; False for pieces that continue a word.
-      assets: objects that a tf.Module has to track so that an export works.
-    """
-
-    kind: str
-    words: list[str]
-    special: SpecialTokens
-    starts_word: np.ndarray
-    assets: list[Any]
-    vocabulary: bytes  # the content of the vocabulary file
-    lowercase: bool = False
-    _file_name: str
-
-    @abc.abstractmethod
-    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Texts [N] string to ids [N, (tokens)] int32, without special tokens."""
-
-    @abc.abstractmethod
-    def detokenize(self, ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-        """Ids [N, (tokens)] or [N, T] to texts [N] string."""
-
-    @property
-    def vocab_size(self) -> int:
-        """V, special tokens included."""
-        return len(self.words)
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of vocabulary and settings: equal fingerprints give equal ids."""
-        return hashlib.sha256(self._settings().encode() + b"\0" + self.vocabulary).hexdigest()
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the vocabulary and its settings; `load_tokenizer` reads them back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / self._file_name).write_bytes(self.vocabulary)
-        (folder / SETTINGS_FILE).write_text(self._settings(), encoding="utf-8")
-
-    def _settings(self) -> str:
-        return yaml.safe_dump({"format_version": FORMAT_VERSION, "kind": self.kind, "lowercase": self.lowercase})
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -137,7 +57,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def detokenize(self, ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         """Joins words by spaces, pieces and Chinese characters by nothing: what was folded away stays away."""
-        pieces = tf.gather(tf.constant([_spaced(word) for word in self.words]), ids)
+        pieces = tf.gather(tf.constant([spaced(word) for word in self.words]), ids)
         return tf.strings.strip(tf.strings.reduce_join(pieces, axis=-1))
 
 
@@ -210,7 +130,9 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
         return wordpiece_from_file(path.parent / WORDPIECE_FILE, lowercase=settings.get("lowercase", True))
     if kind == SentencePieceTokenizer.kind:
         return sentencepiece_from_file(path.parent / SENTENCEPIECE_FILE)
-    raise DataError(f"{path}: kind {kind!r} is neither wordpiece nor sentencepiece.")
+    if kind == ByteTokenizer.kind:
+        return ByteTokenizer()
+    raise DataError(f"{path}: kind {kind!r} is none of wordpiece, sentencepiece and byte.")
 
 
 def wordpiece_from_file(path: str | os.PathLike[str], lowercase: bool = True) -> WordPieceTokenizer:
@@ -235,7 +157,8 @@ def is_cjk(character: str) -> bool:
     )
 
 
-def _spaced(word: str) -> str:
+def spaced(word: str) -> str:
+    """What a WordPiece token writes behind others: a space before words, none before pieces and Chinese characters."""
     if word.startswith("##"):
         return word[2:]
     return word if len(word) == 1 and is_cjk(word) else " " + word

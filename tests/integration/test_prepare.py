@@ -39,7 +39,7 @@ def inputs(tmp_path: Path) -> list[str]:
     return [str(raw / "en.txt"), f"blank_line:{raw}/zh.txt", str(raw / "*.jsonl.gz")]
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece", "byte"])
 def test_files_of_three_kinds_become_one_corpus(kind: str, inputs: list[str], tmp_path: Path):
     manifest = data.prepare_corpus(inputs, tmp_path / "corpus", run_of(kind, 340))
     corpus = data.open_corpus(tmp_path / "corpus", verify=True)
@@ -83,6 +83,16 @@ def test_a_document_is_held_out_by_its_text_wherever_it_stands(inputs: list[str]
     first = held_out(inputs, "a")
     assert first
     assert held_out(inputs[::-1], "b") == first
+
+
+def test_given_documents_are_held_out_and_a_byte_vocabulary_loses_none_of_them(inputs: list[str], tmp_path: Path):
+    run = run_of("byte", held_out_share=0.0)
+    manifest = data.prepare_corpus(inputs[:1], tmp_path / "corpus", run, held_out_inputs=inputs[1:2])
+    assert manifest["splits"]["train"]["documents"] == manifest["splits"]["held_out"]["documents"] == 60
+    held_out = data.open_corpus(tmp_path / "corpus").split("held_out")
+    assert held_out.tokenizer.detokenize(held_out.tokens(7)[None]).numpy()[0].decode() == f"{CHINESE}第7天。"
+    with pytest.raises(DataError, match="needs no vocabulary"):
+        data.prepare_corpus(inputs, tmp_path / "other", run, vocabulary=tmp_path / "vocab.txt")
 
 
 def test_large_output_is_cut_into_shards_that_read_as_one(inputs: list[str], tmp_path: Path):

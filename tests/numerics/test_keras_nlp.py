@@ -102,6 +102,14 @@ def test_other_norms_and_folders_that_are_no_preset_are_refused(tmp_path):
         interop.read_preset(tmp_path)
 
 
+def test_gpt2_logits_agree(keras_hub):
+    theirs = keras_hub.models.GPT2CausalLM(with_random_weights(keras_hub.models.GPT2Backbone(**SIZES)), None)
+    ours = models.GPTCausalLM(interop.from_keras_nlp(theirs.backbone))
+    expected = theirs({"token_ids": TOKEN_IDS, "padding_mask": PADDING_MASK})
+    actual = ours({"token_ids": TOKEN_IDS, "sequence_ids": PADDING_MASK})["logits"]
+    assert np.abs(actual - expected)[PADDING_MASK.numpy().astype(bool)].max() < 1e-4
+
+
 def test_another_kind_of_model_is_refused_by_name():
     with pytest.raises(ConfigError, match="keras-nlp dict cannot be converted"):
         interop.from_keras_nlp({})

@@ -6,7 +6,7 @@ import random
 import numpy as np
 
 from benchmarks.generation_requests import random_body, random_inputs
-from kerasllm.export.generation import SETTINGS
+from kerasllm.export.settings import SETTINGS
 
 
 def test_a_seed_names_one_request():

@@ -23,6 +23,11 @@ def sentencepiece() -> text.SentencePieceTokenizer:
     return text.train_sentencepiece(LINES, 330)
 
 
-@pytest.fixture(params=["wordpiece", "sentencepiece"])
+@pytest.fixture(scope="session")
+def byte() -> text.ByteTokenizer:
+    return text.ByteTokenizer()
+
+
+@pytest.fixture(params=["wordpiece", "sentencepiece", "byte"])
 def tokenizer(request: pytest.FixtureRequest) -> text.Tokenizer:
     return request.getfixturevalue(request.param)

@@ -113,6 +113,23 @@ def test_sentencepiece_gives_every_text_back(sentencepiece: text.SentencePieceTo
     assert [sentence.decode() for sentence in back] == texts
 
 
+def test_bytes_give_every_text_back(byte: text.ByteTokenizer):
+    texts = [*DIFFICULT, "\ufeffa mark first", "".join(map(chr, range(128)))]
+    ids = byte.tokenize(tf.constant(texts))
+    assert ids.row_lengths().numpy().tolist() == [len(sentence.encode()) for sentence in texts]
+    assert [sentence.decode() for sentence in byte.detokenize(ids).numpy()] == texts
+    assert byte.detokenize(ids.to_tensor()).numpy().tolist() == [sentence.encode() for sentence in texts]  # with <pad>
+
+
+def test_a_byte_stands_five_places_behind_its_number_and_half_a_character_is_told(byte: text.ByteTokenizer):
+    assert ids_of(byte, "A\n我") == [70, 15, 235, 141, 150]  # 65, 10, then E6 88 91
+    assert byte.detokenize(tf.constant([[70, 235, 141]])).numpy()[0].decode() == "A\N{REPLACEMENT CHARACTER}"
+    assert byte.tokenize(tf.constant([], tf.string)).to_list() == []
+    assert [byte.words[number] for number in (70, 15, 2)] == ["A", "<0x0A>", "<bos>"]
+    starts = byte.starts_word[[70, 15, 235, 141, 150]].tolist()
+    assert starts == [False, True, True, False, False]
+
+
 def test_wordpiece_detokenizes_with_pieces_joined_and_without_spaces_in_chinese():
     assert hand_made().detokenize(tf.constant([[5, 6, 10, 7, 8, 9]])).numpy()[0].decode() == "unhappy , happy我们"
 
