@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def swap_under_load(versions: Versions, generator: Generator, rate: float) -> No
     """Prints the latency before and during each swap, and of all together."""
     before: list[float] = []
     during: list[float] = []
-    ratios, failures = [], 0
+    ratios: list[float] = []
+    failures: Counter[str] = Counter()
     print(f"{'swap':>6}{'seconds':>9}{'before: p50':>13}{'p99':>8}{'during: p50':>13}{'p99':>8}{'failed':>8}")
     for number in range(1, FLAGS.swaps + 1):
         prepared = versions.prepare()
@@ -121,20 +123,20 @@ def swap_under_load(versions: Versions, generator: Generator, rate: float) -> No
         quiet = (calls.begins > begin) & (calls.ends < start)
         swapping = calls.between(start, end)
         p50, p99 = ([calls.milliseconds(percent, chosen) for chosen in (quiet, swapping)] for percent in (50, 99))
+        failures.update(calls.failures())
         failed = int((~calls.is_ok).sum())
         print(
             f"{number:6d}{end - start:9.1f}{p50[0]:13.1f}{p99[0]:8.1f}{p50[1]:13.1f}{p99[1]:8.1f}{failed:8d}",
             flush=True,
         )
         ratios.append(p99[1] / p99[0])
-        failures += failed
         before += calls.latencies_ms(quiet)
         during += calls.latencies_ms(swapping)
     whole = np.percentile(during, 99) / np.percentile(before, 99)
     print(
         f"p99 of all: {np.percentile(before, 99):.1f} ms before, {np.percentile(during, 99):.1f} ms during the swaps: "
         f"{whole:.2f}x; of single swaps {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f}); "
-        f"bar 2.00; {failures} failed calls; bar 0"
+        f"bar 2.00; failed: {dict(failures) or 0}; bar 0"
     )
 
 
