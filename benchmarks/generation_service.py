@@ -23,7 +23,9 @@ def define_model_flags() -> None:
     flags.DEFINE_integer("num_layers", 4, "Layers of the random one.", lower_bound=1)
     flags.DEFINE_integer("hidden_dim", 128, "Its width; a multiple of 4.", lower_bound=8)
     flags.DEFINE_integer("max_length", 128, "Its room in tokens.", lower_bound=8)
-    flags.DEFINE_integer("vocab_size", 1000, "Words of its vocabulary.", lower_bound=300)
+    flags.DEFINE_integer(
+        "vocab_size", 1000, "Words of its vocabulary; the sample text has 870 characters.", lower_bound=900
+    )
 
 
 def model_folder(folder: Path) -> Path:

@@ -63,7 +63,7 @@ def define_flags() -> None:
     flags.DEFINE_float("minutes", 5.0, "Time for which each of the two servers is asked.", lower_bound=0)
     flags.DEFINE_float("turn_seconds", 30.0, "Time for which one is asked before the other is.", lower_bound=0.1)
     flags.DEFINE_integer("streams", 16, "Streams at once.", lower_bound=1)
-    flags.DEFINE_integer("max_new_tokens", 64, "Tokens of a text at most.", lower_bound=1)
+    flags.DEFINE_integer("max_new_tokens", 64, "Tokens of a text at most.", lower_bound=8)
     flags.DEFINE_integer("chunk_tokens", 4, "Tokens of a part.", lower_bound=1)
 
 
@@ -155,6 +155,8 @@ def ask(address: str, prompts: Sequence[str], num_streams: int, seconds: float, 
     for thread in threads:
         thread.join()
     turn.seconds = time.monotonic() - start
+    if not turn.between_ms:
+        raise ServingError(f"No stream came to its second part: {', '.join(turn.failures[:3]) or 'all were left'}.")
     return turn
 
 
