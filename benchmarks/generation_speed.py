@@ -127,7 +127,7 @@ class ServedModel:
         forward = tf.function(score_last, autograph=False).get_concrete_function(
             token_ids=tf.TensorSpec([None, None], tf.int32)
         )
-        signatures = {"generate": module.signatures()["generate"], "forward": forward}
+        signatures = {"generate": module.signature("generate"), "forward": forward}
         tf.saved_model.save(module, str(directory), signatures)
         self._engine = Engine(directory)
         self._tokenizer, self._words = tokenizer, " ".join(lines).split()

@@ -89,6 +89,9 @@ class GenerationSignatures(tf.Module):
     Args:
       model: the causal language model.
       tokenizer: of the model; tokenizes and detokenizes in the graph.
+
+    Attributes:
+      signature: traces one of them by its name.
     """
 
     def __init__(self, model: GPTCausalLM, tokenizer: Tokenizer) -> None:
@@ -200,15 +203,13 @@ class GenerationSignatures(tf.Module):
         }
 
         @functools.cache
-        def traced() -> dict[str, tf.types.experimental.ConcreteFunction]:
-            return {
-                name: tf.function(function, autograph=False).get_concrete_function(**specs)
-                for name, (function, specs) in functions.items()
-            }
+        def traced(name: str) -> tf.types.experimental.ConcreteFunction:
+            function, specs = functions[name]
+            return tf.function(function, autograph=False).get_concrete_function(**specs)
 
-        self._traced = traced
+        self._names, self.signature = tuple(functions), traced
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
-        traced = self._traced()
+        traced = {name: self.signature(name) for name in self._names}
         return {"serving_default": traced["generate"], **traced}

@@ -45,7 +45,7 @@ def places(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     from serving.server.versions import LoadPolicy, ModelConfig, Models
 
     signatures, folder = GenerationSignatures(*model), tmp_path_factory.mktemp("exports") / "gpt"
-    own = signatures.signatures()["generate"]
+    own = signatures.signature("generate")
     tf.saved_model.save(signatures, str(folder / "1"), signatures={"generate": own})
     models = Models([ModelConfig("gpt", folder)], policy=LoadPolicy(rest_seconds=0))
     models.start(0)
