@@ -96,9 +96,9 @@ def make_model() -> "GPTCausalLM":
 
 def narrowed(model: "GPTCausalLM") -> "GPTCausalLM":
     """The model as --bfloat16_weights exports it."""
-    from kerasllm.export.narrow_generator import in_bfloat16
+    from kerasllm.export.narrow import computing_in_bfloat16
 
-    return in_bfloat16(model)
+    return computing_in_bfloat16(model)
 
 
 def max_length() -> int:

@@ -1,36 +1,47 @@
 """Which exports do benchmarks of serving measure? A sentence encoder of a Hugging Face folder, in two precisions."""
 
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasllm.models import TextEncoder
+    from kerasllm.text import Tokenizer
 
 EXPORTS = {"float32": False, "bfloat16": True}  # name -> bfloat16_compute
 
 
 def write_exports(model: str, max_tokens: int, folder: Path) -> dict[str, Path]:
-    """Folders of the versions by name, made through a workdir as `serving.export` makes them.
+    """Folders of the versions by name, which stand in `folder`; see read_encoder for the others."""
+    from kerasllm.export.encoder import write_encoder
+
+    encoder, tokenizer = read_encoder(model, max_tokens)
+    return {
+        name: write_encoder(encoder, tokenizer, max_tokens, folder, name, bfloat16_compute=is_narrow)
+        for name, is_narrow in EXPORTS.items()
+    }
+
+
+def read_encoder(model: str, max_tokens: int) -> "tuple[TextEncoder, Tokenizer]":
+    """The model as `serving.export` finds it: saved as a workdir, and loaded from there.
 
     Args:
       model: Hugging Face folder of a BERT whose mean of the last layer embeds a sentence.
       max_tokens: that a sentence is cut to.
-      folder: gets `workdir` and `exports`.
     """
     import kerasllm
-    from kerasllm import models
-    from kerasllm.export.encoder import write_encoder
-    from kerasllm.interop import hugging_face
+    from kerasllm import interop, models
 
     run = kerasllm.make_run(
         {
             "objective": {"task": "text_matching", "pooling": "mean"},
-            "backbone": hugging_face.backbone_config(model).model_dump(),
+            "backbone": interop.backbone_config(model).model_dump(),
             "export": {"sequence_length": max_tokens},
         }
     )
-    tokenizer = hugging_face.read_tokenizer(model)
+    tokenizer = interop.read_tokenizer(model)
     encoder = models.from_run(run, tokenizer.vocab_size)
-    hugging_face.load_into(encoder, model)
-    kerasllm.save(folder / "workdir", run, tokenizer, encoder)
-    encoder, base = kerasllm.load(folder / "workdir").model, folder / "exports"
-    return {
-        name: write_encoder(encoder, tokenizer, max_tokens, base, name, bfloat16_compute=is_narrow)
-        for name, is_narrow in EXPORTS.items()
-    }
+    interop.load_into(encoder, model)
+    with tempfile.TemporaryDirectory() as workdir:
+        kerasllm.save(workdir, run, tokenizer, encoder)
+        return kerasllm.load(workdir).model, tokenizer

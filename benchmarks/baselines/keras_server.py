@@ -22,10 +22,11 @@ def main() -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-    from benchmarks.load.minilm import LENGTH, load_encoder
+    from benchmarks.load.minilm import LENGTH
+    from benchmarks.minilm_exports import read_encoder
     from kerasllm.text import pack_texts
 
-    encoder, tokenizer = load_encoder(sys.argv[1])
+    encoder, tokenizer = read_encoder(sys.argv[1], LENGTH)
     strings = tf.TensorSpec([None], tf.string)
     pack = tf.function(lambda texts: pack_texts(tokenizer, texts, None, LENGTH, MULTIPLE), input_signature=[strings])
 

@@ -13,7 +13,8 @@ from typing import Any
 import tensorflow as tf
 
 from kerasllm.config import Chat
-from kerasllm.export.narrow_generator import compare_losses, in_bfloat16, narrowing_section
+from kerasllm.export.narrow import computing_in_bfloat16
+from kerasllm.export.narrow_generator import compare_losses, narrowing_section
 from kerasllm.export.prompts import first_stop, prompt_rows, texts_between, without_half_character
 from kerasllm.export.sample_calls import sample_calls, sample_chunk
 from kerasllm.export.savedmodel import bytes_of, write_export
@@ -56,7 +57,7 @@ def write_generator(
     """
     exported, about, changes = model, list[str](), dict[str, Any]()
     if bfloat16_for is not None:
-        exported = in_bfloat16(model)
+        exported = computing_in_bfloat16(model)
         found = compare_losses(model, exported, tokenizer, bfloat16_for)
         about, changes = narrowing_section(found), {"bfloat16": dataclasses.asdict(found)}
     signatures = GenerationSignatures(exported, tokenizer)

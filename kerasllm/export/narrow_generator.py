@@ -1,11 +1,11 @@
-"""How does a GPT store and compute in bfloat16, and what does that change?"""
+"""What does bfloat16 change for a GPT?"""
 
 import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kerasllm.models import GPTBackbone, GPTCausalLM
+from kerasllm.models import GPTCausalLM
 from kerasllm.text import Tokenizer
 
 BATCH = 16  # texts computed together for the comparison
@@ -26,16 +26,6 @@ class Narrowing:
     float32_loss: float
     bfloat16_loss: float
     words_changed: int
-
-
-def in_bfloat16(model: GPTCausalLM) -> GPTCausalLM:
-    """A copy that stores its matrices and biases in bfloat16 and computes in it; norms and softmax sum in float32."""
-    old = model.backbone
-    fields = old.options.model_dump(exclude={"architecture"})
-    copy = GPTCausalLM(GPTBackbone(old.vocab_size, dtype="bfloat16", name=old.name, **fields), name=model.name)
-    for target, source in zip(copy.weights, model.weights, strict=True):
-        target.assign(source.value)
-    return copy
 
 
 def compare_losses(model: GPTCausalLM, narrow: GPTCausalLM, tokenizer: Tokenizer, texts: Sequence[str]) -> Narrowing:

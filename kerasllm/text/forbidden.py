@@ -2,26 +2,15 @@
 
 # B rows, N words of a row, M bytes of the longest word, S columns of tokens, V vocabulary, R beginnings that are there
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from kerasllm.text.tokenizers import Tokenizer, WordPieceTokenizer, _spaced
+from kerasllm.text.interface import Tokenizer
+from kerasllm.text.sizes import written
 
 FORBIDDEN = -1e9  # a score that no token has otherwise
-BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
-
-
-def written(tokenizer: Tokenizer) -> list[bytes]:
-    """What each of the V tokens adds to a text; nothing for special tokens."""
-    special = set(tokenizer.special.ids)
-    is_wordpiece = isinstance(tokenizer, WordPieceTokenizer)
-    return [
-        b"" if number in special else _spaced(word).encode() if is_wordpiece else _piece_bytes(word)
-        for number, word in enumerate(tokenizer.words)
-    ]
 
 
 def forbid(tokenizer: Tokenizer, words: Any) -> Callable[[Any, Any, Any], Any]:
@@ -85,8 +74,3 @@ def _pieces_that_hold(pieces: Any, wanted: Any, sizes: Any) -> Any:
     flat = (tf.reshape(wanted, [-1, longest]), tf.reshape(sizes, [-1]))
     is_held = tf.map_fn(holds, flat, fn_output_signature=tf.TensorSpec(pieces.shape, tf.bool))
     return tf.reduce_any(tf.reshape(is_held, [batch, num_words, tf.size(pieces)]), axis=1)
-
-
-def _piece_bytes(piece: str) -> bytes:
-    is_byte = BYTE_PIECE.fullmatch(piece)
-    return bytes([int(is_byte[1], 16)]) if is_byte else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()

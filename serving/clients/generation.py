@@ -84,7 +84,7 @@ def stream(
     with closing(client.predict_stream({**inputs, "chunk_tokens": steps})) as parts:
         try:
             for part in parts:
-                yield _continuation(part, 0)
+                yield continuations(part)[0]
             return
         except StreamingNotOffered:
             pass

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from kerasllm.text import Tokenizer, train_sentencepiece, train_wordpiece
-from kerasllm.text.forbidden import FORBIDDEN, forbid, written
+from kerasllm.text.forbidden import FORBIDDEN, forbid
+from kerasllm.text.sizes import written
 
 LINES = ["the cat sat on the mat", "a catalogue of cats", "你好世界 今天公司", "profit rose 😀"]
 
