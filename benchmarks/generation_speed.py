@@ -5,7 +5,7 @@ r"""How fast does a served GPT write, beside keras-nlp and Hugging Face transfor
 Greedy decoding of 64 tokens after 16 with random weights: 6 layers of width 512, 8,192 words; all sides by turns, in
 one run, with as many threads:
   kerasllm            signature `generate` of the SavedModel in the embedded server's Session, from string to string
-  kerasllm, bfloat16  the same of an export with --bfloat16_weights
+  kerasllm, bfloat16  the same of an export with --bfloat16_compute
   keras-nlp           GPT2CausalLM.generate, as a graph and compiled by XLA, from token ids to token ids
   transformers        GPT2LMHeadModel.generate in PyTorch, from token ids to token ids
 Prints medians, the ratio to the best peer, and the bound: every token reads each weight once, which is measured as the
@@ -95,7 +95,7 @@ def make_model() -> "GPTCausalLM":
 
 
 def narrowed(model: "GPTCausalLM") -> "GPTCausalLM":
-    """The model as --bfloat16_weights exports it."""
+    """The model as --bfloat16_compute exports it."""
     from kerasllm.export.narrow import computing_in_bfloat16
 
     return computing_in_bfloat16(model)
