@@ -56,20 +56,3 @@ def test_a_log_is_masked_unless_told_otherwise():
         turn = json.loads(log.getvalue())
         assert turn["reply"] == expected
         assert ("<PHONE>" in turn["question"]) == mask
-
-
-def test_a_conversation_sends_its_turns_and_an_empty_line_begins_a_new_one():
-    class Server:
-        contexts: list[str] = []  # noqa: RUF012
-
-        def predict(self, inputs, signature):
-            self.contexts += inputs["context"]
-            return {
-                "reply": np.array([b"reply to " + inputs["question"][0].encode()], object),
-                "score": np.array([0.5]),
-            }
-
-    answers = list(chat.converse(Server(), ["one", "two", " ", "three"]))
-    assert [question for question, _ in answers] == ["one", "two", "three"]
-    assert answers[1][1] == {"reply": "reply to two", "score": 0.5}
-    assert Server.contexts == ["", "customer: one\nassistant: reply to one", ""]
