@@ -132,16 +132,19 @@ def _continuations(corpus: Corpus, run: Run) -> Callable[[keras.Model, int], dic
 
     from kerasllm import data, models
 
+    longest = run.backbone.max_length
+    prompt_tokens = min(PROMPT_TOKENS, longest // 3)
+    new_tokens = min(NEW_TOKENS, longest - prompt_tokens)
     batch = next(iter(data.pretraining_batches(corpus.split("held_out"), run)))
-    prompts = np.asarray(batch["token_ids"])[:NUM_SAMPLES, :PROMPT_TOKENS]
+    prompts = np.asarray(batch["token_ids"])[:NUM_SAMPLES, :prompt_tokens]
 
     def sample(model: keras.Model, step: int) -> dict[str, str]:
         ids = np.asarray(
-            models.sample_continuations(model, prompts, NEW_TOKENS, temperature=0.8, top_k=40, seed=run.seed)
+            models.sample_continuations(model, prompts, new_tokens, temperature=0.8, top_k=40, seed=run.seed)
         )
         texts = [
             [text.numpy().decode() for text in corpus.tokenizer.detokenize(tf.ragged.constant(part.tolist()))]
-            for part in (ids[:, :PROMPT_TOKENS], ids[:, PROMPT_TOKENS:])
+            for part in (ids[:, :prompt_tokens], ids[:, prompt_tokens:])
         ]
         rows = [f"| {_cell(prompt)} | {_cell(continued)} |" for prompt, continued in zip(*texts, strict=True)]
         return {"continuations": "\n".join(["| prompt | continued |", "| --- | --- |", *rows])}
