@@ -15,10 +15,8 @@ pass of these tokens. With --profile BATCH instead: what the time of our side go
 
 import concurrent.futures
 import functools
-import json
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +27,7 @@ import numpy as np
 from absl import flags
 
 from apps.flags import run_program
+from benchmarks.baselines.other_process import start_side
 from benchmarks.profiles import print_profile
 
 if TYPE_CHECKING:
@@ -213,21 +212,7 @@ def torch_side() -> Generate:
     """A process of the other environment, that waits while another side is measured."""
     names = ("vocab_size", "num_layers", "hidden_dim", "num_heads", "prompt_tokens", "new_tokens", "num_threads")
     settings = {**{name: FLAGS[name].value for name in names}, "max_length": max_length()}
-    script = Path(__file__).parent / "baselines" / "torch_generation.py"
-    process = subprocess.Popen(
-        [FLAGS.torch, str(script), json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    asks, answers = process.stdin, process.stdout
-    assert asks is not None
-    assert answers is not None
-    assert answers.readline().strip() == "ready"
-
-    def generate(batch: int) -> float:
-        asks.write(f"{batch}\n")
-        asks.flush()
-        return float(answers.readline())
-
-    return generate
+    return start_side(FLAGS.torch, "torch_generation.py", settings)
 
 
 def report(sides: dict[str, Generate], batch: int, weight_bytes: dict[str, int]) -> None:

@@ -13,9 +13,7 @@ The input is the text that the corpus was made of. No side uses a compiler (XLA 
 """
 
 import itertools
-import json
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ import numpy as np
 from absl import flags
 
 from apps.flags import run_program
+from benchmarks.baselines.other_process import start_side
 from benchmarks.pretrain_sizes import define_size_flags, make_trainer, read_paragraphs, run_of_sizes
 from kerasllm.config import Run
 
@@ -141,19 +140,10 @@ def torch_side(run: Run, corpus: "Corpus", paragraphs: list[str]) -> TakeSteps:
         "mask_share": run.objective.mask_share,
         "learning_rate": run.optimizer.peak_learning_rate,
     }
-    script = Path(__file__).parent / "baselines" / "torch_lm.py"
-    process = subprocess.Popen(
-        [FLAGS.torch, str(script), json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    asks, answers = process.stdin, process.stdout
-    assert asks is not None
-    assert answers is not None
-    assert answers.readline().strip() == "ready"
+    ask = start_side(FLAGS.torch, "torch_lm.py", settings)
 
     def take_steps(count: int) -> tuple[float, float]:
-        asks.write(f"{count}\n")
-        asks.flush()
-        tokens = float(answers.readline())
+        tokens = ask(count)
         return tokens, tokens
 
     return take_steps

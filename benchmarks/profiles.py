@@ -1,9 +1,9 @@
 """Which kinds of operations does a computation spend its time in? By TensorFlow's profiler."""
 
 import collections
-import glob
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 SHOWN = 16  # kinds that take longest
@@ -17,14 +17,12 @@ def print_profile(compute: Callable[[], Any], repeats: int) -> float:
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    folder = tempfile.mkdtemp()
-    with tf.profiler.experimental.Profile(folder):
-        for _ in range(repeats):
-            compute()
-    (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
-    space = xplane_pb2.XSpace()
-    with open(path, "rb") as file:
-        space.ParseFromString(file.read())
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(repeats):
+                compute()
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
     seconds: collections.Counter[str] = collections.Counter()
     counts: collections.Counter[str] = collections.Counter()
     for plane in space.planes:

@@ -12,9 +12,9 @@ All sides have --num_threads threads. Before anything is timed, embeddings are c
 are the same on both sides, float32 has to agree to 1e-4. --profile N tells where the export's time goes at batch N.
 """
 
+import functools
 import json
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +25,9 @@ import numpy as np
 from absl import flags
 
 from apps.flags import run_program
+from benchmarks.baselines.other_process import start_side
 from benchmarks.minilm_exports import EXPORTS, write_exports
+from benchmarks.profiles import print_profile
 
 if TYPE_CHECKING:
     from serving.server.engine import Engine
@@ -38,6 +40,7 @@ BARS = {  # by batch size
 }
 TOLERANCE = 1e-4  # of a number of an embedding in float32
 NUM_COMPARED = 200
+PROFILED_RUNS = 30
 Batches = dict[str, list[list[str]]]
 TakeBatches = Callable[[str], float]  # seconds for the batches of that name
 
@@ -113,11 +116,10 @@ def as_array(texts: list[str]) -> np.ndarray:
 
 def profile(exports: dict[str, Path], texts: list[str]) -> None:
     """Tells where each export spends its time."""
-    from benchmarks.session_profile import report_profile
-
-    for name, directory in exports.items():
-        print(f"{name}, batch {len(texts)}")
-        report_profile(directory, "embed", {"text": as_array(texts)}, FLAGS.num_threads)
+    for name, engine in load_engines(exports).items():
+        embed(engine, texts)  # makes the graph
+        seconds = print_profile(functools.partial(embed, engine, texts), PROFILED_RUNS)
+        print(f"{name}, batch {len(texts)}: {seconds * 1e3:.2f} ms a run in operations\n")
 
 
 def load_engines(exports: dict[str, Path]) -> "dict[str, Engine]":
@@ -160,22 +162,10 @@ def torch_sides(folder: Path, batches: Batches, compared: list[str]) -> dict[str
         "num_threads": FLAGS.num_threads,
         "max_tokens": FLAGS.max_tokens,
     }
-    script = Path(__file__).parent / "baselines" / "torch_embedding.py"
-    process = subprocess.Popen(
-        [FLAGS.torch, str(script), json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    asks, answers = process.stdin, process.stdout
-    assert asks is not None
-    assert answers is not None
-    assert answers.readline().strip() == "ready", "PyTorch did not start; its error stands above"
+    ask = start_side(FLAGS.torch, "torch_embedding.py", settings)
 
     def side(precision: str) -> TakeBatches:
-        def take_batches(name: str) -> float:
-            asks.write(f"{precision}/{name}\n")
-            asks.flush()
-            return float(answers.readline())
-
-        return take_batches
+        return lambda name: ask(f"{precision}/{name}")
 
     return {f"torch {precision}": side(precision) for precision in PEERS}
 

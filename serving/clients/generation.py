@@ -1,7 +1,7 @@
 """How does a program ask a served GPT for text? Whole continuations, or one that comes a chunk at a time."""
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,13 +81,10 @@ def stream(
     """
     inputs = {"prompt": np.array([prompt.encode()], object), **sampling.inputs(1)}
     steps = np.array([chunk_tokens], np.int32)
-    with closing(client.predict_stream({**inputs, "chunk_tokens": steps})) as parts:
-        try:
-            for part in parts:
-                yield continuations(part)[0]
-            return
-        except StreamingNotOffered:
-            pass
+    with suppress(StreamingNotOffered), closing(client.predict_stream({**inputs, "chunk_tokens": steps})) as parts:
+        for part in parts:
+            yield continuations(part)[0]
+        return
     yield from stream_by_calls(client, prompt, sampling, chunk_tokens)
 
 
