@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kerasllm import data, interop, losses, models, text, training
 from kerasllm.config import Backbone, Run, load_run, make_run
-from kerasllm.data import Dialogue, LabelledTexts
+from kerasllm.data import Dialogue, LabelledTexts, LearnedReplies
 from kerasllm.decisions import ClassDecision, fit_scope, write_decisions
 from kerasllm.errors import ConfigError
 from kerasllm.evaluation import pictures
@@ -111,16 +111,23 @@ def tune_on_dialogues(
 ) -> dict[str, Any]:
     """Trains a GPT to say the replies of dialogues; returns the trainer's results.
 
-    Args:
-      run: of task dialogue, with the backbone of the starting point.
-      tokenizer: copied into the workdir.
-      parts: training dialogues and validation dialogues.
-      workdir: folder of the run.
-      init_from: where the backbone's weights come from; None for random weights.
-      strategy: from `training.make_strategy`; None: the one of train.strategy, with all devices.
-      actions: what else happens on the way.
+    The arguments are those of `fine_tune`: a run of task dialogue, and training and validation dialogues as its parts.
     """
     train, validation = (data.learned_replies(part, tokenizer, run) for part in parts)
+    return tune_on_replies(run, tokenizer, (train, validation), workdir, init_from, strategy, actions)
+
+
+def tune_on_replies(
+    run: Run,
+    tokenizer: Tokenizer,
+    parts: tuple[LearnedReplies, LearnedReplies],
+    workdir: str | Path,
+    init_from: str | None,
+    strategy: tf.distribute.Strategy | None = None,
+    actions: Sequence[training.Action] = (),
+) -> dict[str, Any]:
+    """Trains a GPT to say replies behind their prompts; arguments as in `tune_on_dialogues`, parts as token ids."""
+    train, validation = parts
     return train_from(
         run,
         tokenizer,

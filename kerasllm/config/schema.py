@@ -178,6 +178,15 @@ class Assistant(Section):
     right_when: Literal["same_reply", "same_intent"] = "same_reply"  # same_intent: a reply given to that intent before
 
 
+class Grounding(Section):
+    """How an assistant writes replies of its own from the retrieved ones."""
+
+    replies: int = Field(3, ge=1)  # retrieved ones that the model reads
+    max_new_tokens: int = Field(64, ge=1)  # room for what it writes
+    cited_from: float = Field(0.5, gt=0, le=1)  # share of its runs of three tokens that a retrieved reply has too
+    right_from: float = Field(0.8, gt=0, le=1)  # agreement (F1 of such runs) with a right reply that counts as right
+
+
 DISLIKED, NEUTRAL, LIKED = 1, 2, 3  # levels of an event in a history; 0: no event
 
 
@@ -296,6 +305,7 @@ class Run(Section):
     decisions: Decisions = Decisions()
     recommendation: Recommendation = Recommendation()
     assistant: Assistant = Assistant()
+    grounding: Grounding = Grounding()
     mix: dict[str, MixedTask] = {}  # by name: what bert_pretraining learns beside masked words
     parts: dict[str, dict[str, Any]] = {}  # of an application with several models: what is other in each one's run
     optimizer: Optimizer = Optimizer()

@@ -1,8 +1,8 @@
 """Over which devices and processes does a run compute? tf.distribute strategies by name, and each one's rows."""
 
+import dataclasses
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -75,8 +75,28 @@ def make_strategy(
     return tf.distribute.MirroredStrategy(devices[: num_devices or None])
 
 
-def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Callable[[], Any]:
+@dataclasses.dataclass(frozen=True)
+class Batches:
     """A function that gives the next global batch, spread over the replicas; StopIteration at the end.
+
+    Attributes:
+      element_spec: what is known of every batch beforehand.
+    """
+
+    iterator: Any
+
+    def __call__(self) -> Any:
+        """The next one."""
+        return next(self.iterator)
+
+    @property
+    def element_spec(self) -> Any:
+        """See the class."""
+        return self.iterator.element_spec
+
+
+def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Batches:
+    """The global batches of a data set, spread over the replicas.
 
     Every process goes through the same global batches and takes its own rows: replica r of R has the rows from
     r * B / R up to (r + 1) * B / R, in however many processes the replicas are.
@@ -92,7 +112,7 @@ def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> C
     batches = batches.with_options(options)
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
-        return iter(batches).__next__
+        return Batches(iter(batches))
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         here = replicas // context.num_input_pipelines
@@ -103,7 +123,7 @@ def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> C
 
         return batches.flat_map(spread).prefetch(2 * here)
 
-    return iter(strategy.distribute_datasets_from_function(of_worker)).__next__
+    return Batches(iter(strategy.distribute_datasets_from_function(of_worker)))
 
 
 def rows_of_replica(batch: dict[str, tf.Tensor], replica: tf.Tensor, replicas: int) -> dict[str, tf.Tensor]:

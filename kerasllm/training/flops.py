@@ -5,7 +5,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from kerasllm.config import Backbone
 
-TRAINING_FACTOR = 3  # a backward pass costs twice the forward pass
 MEASURED_FOR_S = 0.5
 LEAST_PRODUCT_S = 0.02  # of one product: short ones measure the call
 LARGEST_SIZE = 8192
@@ -21,7 +20,7 @@ LARGEST_SIZE = 8192
 
 @dataclass(frozen=True)
 class ModelFlops:
-    """What one forward pass needs, a multiplication and an addition counted as two.
+    """What training needs, forward and backward, a multiplication and an addition counted as two.
 
     Attributes:
       per_token: of the backbone, for each real token.
@@ -32,12 +31,27 @@ class ModelFlops:
     per_target: Mapping[str, float]
 
     def of_training(self, numbers: Mapping[str, float]) -> float:
-        """Forward and backward for a step with these "tokens" and "<head>/targets"."""
+        """Operations of a step with these "tokens" and "<head>/targets"."""
         heads = sum(cost * numbers.get(f"{head}/targets", 0.0) for head, cost in self.per_target.items())
-        return TRAINING_FACTOR * (self.per_token * numbers["tokens"] + heads)
+        return self.per_token * numbers["tokens"] + heads
 
 
-def count_flops(backbone: Backbone, vocab_size: int, length: int) -> ModelFlops:
+@dataclass(frozen=True)
+class _Part:
+    """A part of the model.
+
+    Attributes:
+      name: stands in the paths of its variables.
+      flop: of its matrix product in a forward pass; 0: it has none.
+      matrix: the path of the product's weights ends so; "": it is one of two activations.
+    """
+
+    name: str
+    flop: float = 0.0
+    matrix: str = ""
+
+
+def count_flops(backbone: Backbone, vocab_size: int, length: int, learning: Iterable[str] | None = None) -> ModelFlops:
     """The model's operations, counted from its configuration.
 
     Forward, for a token and a layer:
@@ -45,28 +59,76 @@ def count_flops(backbone: Backbone, vocab_size: int, length: int) -> ModelFlops:
       scores and context  2 T D each: every token of the row, also for a causal model and packed rows
       output              2 D D
       feed-forward        2 D F for each of its two matrices (three with swiglu)
-    and for a target: masked_lm 2 D D + 2 D V (its slots alone are computed), causal_lm 2 D V. Training is three times
-    the forward pass; 6 N + 12 layers H K T for N weights, as in the sources. Table look-ups, norms, biases,
-    activations, the pooler and heads of a few classes are left out, as is what rematerialisation computes again.
+    and for a target: masked_lm 2 D D + 2 D V (its slots alone are computed), causal_lm 2 D V. Backward, each product
+    costs as much again for its weights, if they learn, and for its input, if anything below learns; scores and context
+    have two inputs. Where all learn, training is three times the forward pass; 6 N + 12 layers H K T for N weights, as
+    in the sources. Table look-ups, norms, biases, activations, the pooler and heads of a few classes are left out, as
+    is what rematerialisation computes again.
 
     Args:
       backbone: its options.
       vocab_size: V.
       length: T.
+      learning: paths of the variables that learn; None: all.
 
     Source: Kaplan et al. 2020, section 2.1 and table 1; Chowdhery et al. 2022 (PaLM), appendix B.
     """
     width = backbone.hidden_dim
-    groups = backbone.num_key_value_heads or backbone.num_heads
-    key_width = width // backbone.num_heads
-    attention = 2 * width * (backbone.num_heads + 2 * groups) * key_width + 4 * length * width + 2 * width * width
-    matrices = 3 if backbone.activation == "swiglu" else 2
-    feed_forward = 2 * width * (backbone.intermediate_dim or 4 * width) * matrices
-    words = 2.0 * width * vocab_size
+    paths = None if learning is None else [f"/{path}" for path in learning]
+    of_words = _Part("words", 2.0 * width * vocab_size, "/embedding/word_table")
+    of_masked = [_Part("masked_lm/transform", 2.0 * width * width, "/masked_lm/transform/kernel"), _Part("masked_lm")]
+    per_token, below = _of_training(_backbone_parts(backbone, length), paths, below=False)
     return ModelFlops(
-        per_token=float(backbone.num_layers * (attention + feed_forward)),
-        per_target={"masked_lm": 2.0 * width * width + words, "causal_lm": words},
+        per_token,
+        {
+            "masked_lm": _of_training([*of_masked, of_words], paths, below)[0],
+            "causal_lm": _of_training([of_words], paths, below)[0],
+        },
     )
+
+
+def _backbone_parts(backbone: Backbone, length: int) -> list[_Part]:
+    """What a token goes through, from below."""
+    width = backbone.hidden_dim
+    groups = backbone.num_key_value_heads or backbone.num_heads
+    projected = (backbone.num_heads + 2 * groups) * (width // backbone.num_heads)
+    expanded = (backbone.intermediate_dim or 4 * width) * (2 if backbone.activation == "swiglu" else 1)
+    attention = [
+        _product("attention/query_key_value", width, projected),
+        _Part("scores and context", 4.0 * length * width),
+        _product("attention/output", width, width),
+    ]
+    feed_forward = [
+        _product("expand", width, expanded),
+        _product("contract", backbone.intermediate_dim or 4 * width, width),
+    ]
+    norms = [_Part("attention_norm")], [_Part("feed_forward_norm")]
+    pairs = zip((attention, feed_forward), norms, strict=True)
+    block = [
+        part
+        for branch, norm in pairs
+        for part in ([*norm, *branch] if backbone.norm_order == "pre" else [*branch, *norm])
+    ]
+    blocks = [
+        _Part(f"block_{index}/{part.name}", part.flop, part.matrix and f"/block_{index}{part.matrix}")
+        for index in range(backbone.num_layers)
+        for part in block
+    ]
+    return [_Part("embedding"), *blocks, _Part("final_norm")]
+
+
+def _product(name: str, width_in: int, width_out: int) -> _Part:
+    return _Part(name, 2.0 * width_in * width_out, f"/{name}/kernel")
+
+
+def _of_training(parts: Sequence[_Part], paths: list[str] | None, below: bool) -> tuple[float, bool]:
+    """Operations of parts that follow each other, and whether anything learns in them or below them."""
+    flop = 0.0
+    for part in parts:
+        weights = bool(part.matrix) and (paths is None or any(path.endswith(part.matrix) for path in paths))
+        flop += part.flop * (1 + weights + below * (1 if part.matrix else 2))
+        below = below or paths is None or any(f"/{part.name}/" in path for path in paths)
+    return flop, below
 
 
 def matrix_product_rate(strategy: tf.distribute.Strategy, precision: str) -> float:

@@ -62,13 +62,13 @@ class Ledger:
 
     Attributes:
       entry: on which time is booked now.
-      flops: what the model needs; None if that is not known.
+      flops: what the model needs in a step; None if that is not known.
       matrix_product: FLOP/s that the machine can do, measured by this process; NaN if it was not.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
-        self.flops: ModelFlops | None = None
+        self.flops: Callable[[int], ModelFlops] | None = None
         self.matrix_product = math.nan
         self._timed, self._looked, self._looked_ns = Work(), Work(), 0
         self._begin({})
@@ -104,11 +104,11 @@ class Ledger:
         """Called while a graph is made: the call under way is booked as tracing."""
         self.entry = "tracing"
 
-    def book(self, numbers: Mapping[str, float], is_timed: bool) -> None:
-        """One step's numbers; `is_timed`: its time was booked as training."""
+    def book(self, step: int, numbers: Mapping[str, float], is_timed: bool) -> None:
+        """A step's numbers; `is_timed`: its time was booked as training."""
         if numbers["skipped"]:
             return
-        flop = self.flops.of_training(numbers) if self.flops else 0.0
+        flop = self.flops(step).of_training(numbers) if self.flops else 0.0
         self._work.add(numbers, flop)
         if is_timed:
             self._timed.add(numbers, flop)

@@ -18,7 +18,7 @@ from kerasllm.errors import ConfigError, TrainingError
 from kerasllm.losses import Head
 from kerasllm.training.actions import Action
 from kerasllm.training.checkpoints import Checkpoint, CheckpointFolder, restore_state
-from kerasllm.training.distribution import distributed
+from kerasllm.training.distribution import Batches, distributed
 from kerasllm.training.flops import count_flops, matrix_product_rate
 from kerasllm.training.ledger import Ledger
 from kerasllm.training.optimizers import make_optimizer
@@ -141,7 +141,7 @@ class Trainer:
             step = self._resume()
             progress = Progress(step, total_steps)
             self._tell("on_start", step)
-            next_batch = distributed(self.strategy, batches_from(step)) if step < total_steps else None
+            next_batch = self._batches_for(self.train_step, batches_from(step)) if step < total_steps else None
             try:
                 while step < total_steps and not self.stopped:
                     assert next_batch is not None
@@ -173,7 +173,7 @@ class Trainer:
     def evaluate(self, batches: tf.data.Dataset) -> Metrics:
         """Loss, accuracy (and perplexity) of each head: exact means over all real targets, whatever the replicas."""
         with self.ledger.spending("evaluation"):
-            next_batch = distributed(self.strategy, batches)
+            next_batch = self._batches_for(self.evaluation_step, batches)
             rows = []
             with contextlib.suppress(StopIteration):
                 while True:
@@ -186,12 +186,27 @@ class Trainer:
         with self.ledger.spending("evaluation"):  # a call by itself: the first one is tracing, the others are not
             return self.evaluation_step(batch)
 
+    def _batches_for(self, step: TrainStep | EvaluationStep, batches: tf.data.Dataset) -> Batches:
+        """Spreads batches over the replicas, and tells the step what they have in common."""
+        spread = distributed(self.strategy, batches)
+        step.graph.expect(spread.element_spec)
+        return spread
+
     def _measure_machine(self) -> None:
         """Tells the ledger what a token costs and what the machine can do, where the model is a transformer of text."""
         backbone = getattr(self.model, "backbone", None)
         if backbone is None:
             return
-        self.ledger.flops = count_flops(backbone.options, backbone.vocab_size, self.run.train.sequence_length)
+        needed = {
+            stage: count_flops(
+                backbone.options,
+                backbone.vocab_size,
+                self.run.train.sequence_length,
+                [variable.path for variable in self.train_step.learning(stage)],
+            )
+            for stage in self.train_step.stages
+        }
+        self.ledger.flops = lambda step: needed[self.train_step.stage(step)]
         self.ledger.matrix_product = matrix_product_rate(self.strategy, self.run.train.precision)
 
     def _resume(self) -> int:

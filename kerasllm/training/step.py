@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasllm.losses import Head
+from kerasllm.training.graphs import BatchFunction
 from kerasllm.training.workers import num_workers
 
 Batch = dict[str, tf.Tensor]
@@ -33,6 +34,9 @@ class TrainStep:
       seed: of dropout, which is keyed by (seed, step, replica, slice).
       on_trace: called whenever a graph is made.
       jit_compile: XLA compiles what each replica computes, see `should_compile`.
+
+    Attributes:
+      graph: to be told what the batches will look like, so that all of them share a graph.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class TrainStep:
         self.jit_compile = jit_compile
         self.names: tuple[str, ...] = ()  # of the numbers that a call returns; known after the first one
         self._starts: tuple[int, ...] = getattr(optimizer, "starts", ()) or (0,) * len(model.trainable_variables)
-        self._compiled = tf.function(self._run, reduce_retracing=True)
+        self.graph = BatchFunction(self._run)
 
     def __call__(self, batch: Batch, step: int) -> tf.Tensor:
         """Does step number `step` (from 0) on a global (distributed) batch.
@@ -66,13 +70,25 @@ class TrainStep:
         Returns:
           [K] float32, the numbers named by `names`; sums over the batch, for the caller to add up before it divides.
         """
-        started = max(start for start in self._starts if start <= step)
-        return self._compiled(batch, tf.constant(step, tf.int32), started)
+        return self.graph(batch, tf.constant(step, tf.int32), self.stage(step))
 
-    def _run(self, batch: Batch, step: tf.Tensor, started: int) -> tf.Tensor:
-        self.on_trace()  # Python runs here only while TensorFlow makes the graph
+    @property
+    def stages(self) -> list[int]:
+        """The steps from which on more variables learn than before."""
+        return sorted(set(self._starts))
+
+    def stage(self, step: int) -> int:
+        """The newest of the stages at a step."""
+        return max(start for start in self._starts if start <= step)
+
+    def learning(self, stage: int) -> list[keras.Variable]:
+        """The variables that learn in a stage."""
         pairs = zip(self.model.trainable_variables, self._starts, strict=True)
-        variables = [variable for variable, start in pairs if start <= started]
+        return [variable for variable, start in pairs if start <= stage]
+
+    def _run(self, batch: Batch, step: tf.Tensor, stage: int) -> tf.Tensor:
+        self.on_trace()  # Python runs here only while TensorFlow makes the graph
+        variables = self.learning(stage)
         targets = _reduced(self.strategy, self.strategy.run(self._count, (batch,)))
 
         def sum_slices(batch: Batch, targets: Totals, step: tf.Tensor) -> tuple[list[tf.Tensor], Totals]:
@@ -170,11 +186,11 @@ class EvaluationStep:
         self.heads = tuple(heads)
         self.on_trace = on_trace
         self.names: tuple[str, ...] = ()
-        self._compiled = tf.function(self._run, reduce_retracing=True)
+        self.graph = BatchFunction(self._run)
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         """[K] float32, the sums named by `names`, over a global (distributed) batch."""
-        return self._compiled(batch)
+        return self.graph(batch)
 
     def _run(self, batch: Batch) -> tf.Tensor:
         self.on_trace()

@@ -47,7 +47,7 @@ class Window:
         row = numbers.numpy()
         named = dict(zip(self._names, row.tolist(), strict=True))
         self._last = named
-        self._ledger.book(named, is_timed)
+        self._ledger.book(step, named, is_timed)
         if named["skipped"]:
             self.skipped_steps.append(step)
             self.skips_in_a_row += 1

@@ -91,9 +91,9 @@ def test_training_is_divided_by_the_tokens_of_the_rows() -> None:
     ledger = Ledger(clock)
     with ledger.spending("training"):
         clock.seconds = 8
-    ledger.book(numbers(tokens=10, slots=20), is_timed=True)
-    ledger.book(numbers(tokens=20, slots=20), is_timed=True)
-    ledger.book(numbers(tokens=99, slots=99, skipped=1), is_timed=True)  # taught nothing
+    ledger.book(0, numbers(tokens=10, slots=20), is_timed=True)
+    ledger.book(0, numbers(tokens=20, slots=20), is_timed=True)
+    ledger.book(0, numbers(tokens=99, slots=99, skipped=1), is_timed=True)  # taught nothing
     seconds = ledger.summary()["seconds"]
     assert (seconds["useful_tokens"], seconds["padding"]) == (6, 2)  # 30 of 40 slots
     assert "training" not in seconds
@@ -103,16 +103,16 @@ def test_training_is_divided_by_the_tokens_of_the_rows() -> None:
 def test_a_step_that_made_a_graph_counts_for_the_run_but_not_for_the_rate() -> None:
     clock = Clock()
     ledger = Ledger(clock)
-    ledger.flops, ledger.matrix_product = ModelFlops(per_token=5.0, per_target={"words": 100.0}), 1000.0
-    ledger.book(numbers(tokens=30, slots=40, **{"words/targets": 2}), is_timed=False)
+    ledger.flops, ledger.matrix_product = lambda step: ModelFlops(15.0, {"words": 300.0}), 1000.0
+    ledger.book(0, numbers(tokens=30, slots=40, **{"words/targets": 2}), is_timed=False)
     with ledger.spending("training"):
         clock.seconds = 3
     with ledger.spending("input_wait"):
         clock.seconds = 4
     with ledger.spending("checkpoint"):
         clock.seconds = 10
-    ledger.book(numbers(tokens=30, slots=40, **{"words/targets": 2}), is_timed=True)
-    # A step is 3 * (30 * 5 + 2 * 100) = 1050 operations; one of them in the 4 seconds of training, two in 10 in all.
+    ledger.book(0, numbers(tokens=30, slots=40, **{"words/targets": 2}), is_timed=True)
+    # A step is 30 * 15 + 2 * 300 = 1050 operations; one of them in the 4 seconds of training, two in 10 in all.
     expected = {"tokens_per_s": 7.5, "useful_flops_per_s": 262.5, "matrix_product_share": 0.2625}
     assert ledger.rates() == {"steps_per_s": 0.25, **expected}
     summary = ledger.summary()
@@ -128,14 +128,14 @@ def test_a_later_process_goes_on_adding_up_and_a_killed_one_loses_what_it_had_no
     manager.__enter__()
     with killed.spending("training"):
         clock.seconds = 4
-    killed.book(numbers(tokens=3, slots=4), is_timed=True)
+    killed.book(0, numbers(tokens=3, slots=4), is_timed=True)
     killed.write(path)
     clock.seconds = 100  # not written
     second = Ledger(clock)
     with second.kept(path):
         with second.spending("training"):
             clock.seconds = 108
-        second.book(numbers(tokens=1, slots=1), is_timed=True)
+        second.book(0, numbers(tokens=1, slots=1), is_timed=True)
         assert second.rates()["steps_per_s"] == 1 / 8, "rates are of this process"
     summary = json.loads(path.read_text())
     assert (summary["processes"], summary["wall_clock_s"]) == (2, 12)
@@ -176,7 +176,7 @@ def test_a_real_run_books_every_tick_and_says_so_everywhere(
     tokens = sum(int(tiny.make_batch(step)["sequence_ids"].sum()) for step in range(12))
     assert summary["work"]["tokens"] == tokens
     assert summary["work"]["slots"] == 12 * tiny.ROWS * tiny.LENGTH
-    assert summary["work"]["flop"] == 3 * trainer.ledger.flops.per_token * tokens
+    assert summary["work"]["flop"] == trainer.ledger.flops(0).per_token * tokens
     assert summary["timed_work"]["steps"] == 11
     assert summary["matrix_product_flops_per_s"] > 0
     events = EventAccumulator(str(tmp_path / "tensorboard" / "train"), size_guidance={"tensors": 0}).Reload()
@@ -188,11 +188,11 @@ def test_a_real_run_books_every_tick_and_says_so_everywhere(
 def test_the_table_at_the_end_has_a_line_for_each_entry_and_the_rates() -> None:
     clock = Clock()
     ledger = Ledger(clock)
-    ledger.flops, ledger.matrix_product = ModelFlops(per_token=1e9, per_target={}), 10e9
+    ledger.flops, ledger.matrix_product = lambda step: ModelFlops(3e9, {}), 10e9
     with ledger.spending("training"):
         clock.seconds = 6
     clock.seconds = 8
-    ledger.book(numbers(tokens=10, slots=20), is_timed=True)
+    ledger.book(0, numbers(tokens=10, slots=20), is_timed=True)
     assert format_ledger(ledger.summary()).splitlines() == [
         "where the time went",
         "  useful tokens         3.0 s   37.5%",

@@ -1,5 +1,6 @@
 """Do layers stay still until their time, and others for ever, and does it cost nothing?"""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasllm import config, losses, models, training
+from kerasllm import config, data, losses, models, text, training
 from kerasllm.errors import ConfigError
 from kerasllm.training.by_layer import layer_starts
 from kerasllm.training.checkpoints import restore_state
@@ -85,7 +86,7 @@ def test_a_frozen_table_has_no_gradient_in_the_graph() -> None:
     def shapes(**optimizer: Any) -> list[tuple[int, ...]]:
         bench = Bench(num_layers=1, **optimizer)
         bench.moved(0)
-        (function,) = bench.step._compiled._list_all_concrete_functions()
+        (function,) = bench.step.graph.graphs()
         graphs = [function.graph, *(one.graph for one in function.graph._functions.values() if hasattr(one, "graph"))]
         sums = [op for graph in graphs for op in graph.get_operations() if op.type == "UnsortedSegmentSum"]
         return [tuple(op.outputs[0].shape) for op in sums]
@@ -93,6 +94,77 @@ def test_a_frozen_table_has_no_gradient_in_the_graph() -> None:
     table = (20, 8)
     assert table in shapes()
     assert table not in shapes(frozen=["embedding/word_table"])
+
+
+def test_each_stage_makes_one_graph_for_rows_of_all_lengths_which_computes_what_two_compute() -> None:
+    def rows_of(length: int) -> dict[str, tf.Tensor]:
+        ids = tf.random.stateless_uniform([2, length], [length, 1], 4, 20, tf.int32)
+        return {
+            "token_ids": ids,
+            "sequence_ids": tf.ones_like(ids),
+            "label_labels": tf.constant([0, 1]),
+            "label_weights": tf.ones([2]),
+        }
+
+    def losses_of_six_steps(is_told: bool) -> tuple[list[float], int]:
+        random.seed(1)  # Keras draws the seeds of new weights from it
+        bench = Bench(num_layers=1, unfreeze_share=2 / 3)  # of 6 steps: the block from step 2, embeddings from 4
+        if is_told:
+            spec = {name: tf.TensorSpec([2, None][: each.shape.rank], each.dtype) for name, each in rows_of(4).items()}
+            bench.step.graph.expect(spec)
+        rows = [bench.step(rows_of(4 + step % 2), step).numpy() for step in range(6)]
+        return [row[bench.step.names.index("loss")] for row in rows], len(bench.step.graph.graphs())
+
+    (surprised, six), (told, three) = losses_of_six_steps(False), losses_of_six_steps(True)
+    assert (six, three) == (6, 3)
+    np.testing.assert_allclose(told, surprised, atol=1e-6)  # a graph for one length alone rounds otherwise
+
+
+class StopAfter(training.Action):
+    """Ends a run as a signal does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def before_step(self, trainer: training.Trainer, step: int) -> None:
+        trainer.stopped = step == self.step - 1
+
+
+def fit(workdir: Path, *actions: training.Action) -> training.Trainer:
+    """Six steps of three stages, with batches of several lengths."""
+    tokenizer, texts = text.ByteTokenizer(), ["a", "a longer text", "b", "one that is longer still, by far"] * 4
+    train = {**RUN["train"], "sequence_length": 32, "global_batch": 4, "evaluate_every": 3}
+    backbone = {**RUN["backbone"], "num_layers": 1, "max_length": 32}
+    run = config.make_run({**RUN, "train": train, "backbone": backbone, "optimizer": {"unfreeze_share": 2 / 3}})
+    examples = data.LabelledTexts(texts, {"label": [0, 1] * 8}, list(range(16)))
+
+    def batches(step: int) -> tf.data.Dataset:
+        return data.labelled_batches(examples, tokenizer, run, training=True, start_step=step)
+
+    widths = [batch["token_ids"].shape[1] for batch in batches(0).take(6)]
+    assert len(set(widths)) == len(set(widths[3:])) == 2
+    trainer = training.Trainer(
+        lambda: models.from_run(run, tokenizer.vocab_size),
+        losses.heads_for(run),
+        run,
+        workdir,
+        training.make_strategy("one_device"),
+        actions,
+    )
+    trainer.fit(batches, 6, lambda: data.labelled_batches(examples, tokenizer, run, training=False))
+    return trainer
+
+
+@pytest.mark.slow
+def test_a_run_makes_one_graph_a_stage_and_one_to_evaluate_and_goes_on_exactly(tmp_path: Path) -> None:
+    unbroken = fit(tmp_path / "unbroken")
+    assert len(unbroken.train_step.graph.graphs()) == 3
+    assert len(unbroken.evaluation_step.graph.graphs()) == 1
+    assert fit(tmp_path / "broken", StopAfter(3)).stopped
+    broken = fit(tmp_path / "broken")
+    assert len(broken.train_step.graph.graphs()) == 2, "the stages of the last three steps"
+    for ours, theirs in zip(broken.model.variables, unbroken.model.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
 def test_names_of_no_variable_and_freezing_everything_are_refused() -> None:
