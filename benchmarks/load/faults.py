@@ -16,7 +16,7 @@ FAULTY = "faulty"  # name of the model that throws and hangs
 
 
 def write_faulty(directory: Path) -> None:
-    """A SavedModel that throws for x <= 0 (serving_default), and one that never ends (endless)."""
+    """A SavedModel that throws for x <= 0 (serving_default), one that takes long (slow) and one that never ends."""
     import tensorflow as tf
 
     def throw(x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -26,9 +26,15 @@ def write_faulty(directory: Path) -> None:
     def spin(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.while_loop(lambda y: y[0] < np.inf, lambda y: [tf.tanh(y)], [x])[0]}
 
+    def work(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        matrix = tf.fill([200, 200], x[0])
+        matrix = tf.while_loop(lambda i, m: i < 4000, lambda i, m: (i + 1, tf.tanh(m @ m)), [0, matrix])[1]
+        return {"y": x + 0 * matrix[0, 0]}
+
     spec = tf.TensorSpec([None], tf.float32)
     signatures = {
         "serving_default": tf.function(throw).get_concrete_function(x=spec),
+        "slow": tf.function(work).get_concrete_function(x=spec),
         "endless": tf.function(spin).get_concrete_function(x=spec),
     }
     tf.saved_model.save(tf.Module(), str(directory), signatures)

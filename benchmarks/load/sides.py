@@ -144,7 +144,11 @@ class Server:
 
     def resident_megabytes(self) -> float:
         """Of its memory, with that of the processes that it has started."""
-        return sum(map(_resident_megabytes, [self.process.pid, *_children(self.process.pid)]))
+        return sum(map(_resident_megabytes, [self.process.pid, *descendants(self.process.pid)]))
+
+    def proportional_megabytes(self) -> float:
+        """The same, but what several processes share is counted once among them."""
+        return sum(map(_proportional_megabytes, [self.process.pid, *descendants(self.process.pid)]))
 
     def __enter__(self) -> Self:
         return self
@@ -181,13 +185,14 @@ def read_line(process: "subprocess.Popen[str]", name: str) -> str:
     return line
 
 
-def _children(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, then those that they have."""
     try:
         listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:
         return []
     direct = [int(child) for children in listed for child in children.split()]
-    return [*direct, *(grandchild for child in direct for grandchild in _children(child))]
+    return [*direct, *(grandchild for child in direct for grandchild in descendants(child))]
 
 
 def _resident_megabytes(pid: int) -> float:
@@ -196,3 +201,11 @@ def _resident_megabytes(pid: int) -> float:
     except OSError:  # it has just ended
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _proportional_megabytes(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 2**10

@@ -1,6 +1,6 @@
 """Asking a model server without TensorFlow."""
 
-from serving.clients.assistant import Reply, reply
+from serving.clients.assistant import Reply, WrittenReply, generate_reply, reply
 from serving.clients.channel import Retries, Tls
 from serving.clients.client import PredictClient, VersionStatus
 from serving.clients.decoding import Choice, beam_search, choose, generate_without
@@ -17,9 +17,11 @@ __all__ = [
     "Sampling",
     "Tls",
     "VersionStatus",
+    "WrittenReply",
     "beam_search",
     "choose",
     "generate",
+    "generate_reply",
     "generate_without",
     "recommend",
     "reply",

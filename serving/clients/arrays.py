@@ -33,6 +33,7 @@ _TYPES: tuple[tuple[int, Any, str, str], ...] = (
 _BY_NUMBER = {number: (kind, field) for number, kind, _, field in _TYPES}
 _NUMBERS = {np.dtype(kind): number for number, kind, _, _ in _TYPES if number != DT_BFLOAT16}
 TYPE_NAMES = {number: name for number, _, name, _ in _TYPES}
+_BY_NAME = {name: kind for _, kind, name, _ in _TYPES}
 
 
 def to_proto(value: np.ndarray | Sequence[Any]) -> Any:
@@ -59,6 +60,22 @@ def to_proto(value: np.ndarray | Sequence[Any]) -> Any:
         little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
         proto.tensor_content = np.ascontiguousarray(little_endian).tobytes()
     return proto
+
+
+def typed(value: Sequence[Any], type_name: str) -> np.ndarray | Sequence[Any]:
+    """A list as an array of the type with a name of TYPE_NAMES; as it is where it has fractions and may have none.
+
+    Raises:
+      InvalidRequest: the type holds no such values, or the lists in it differ in length.
+    """
+    kind = _BY_NAME.get(type_name)
+    try:
+        has_fractions = np.asarray(value).dtype.kind == "f" and bool(np.size(value))
+        if kind is None or (has_fractions and np.dtype(kind).kind in "iub"):
+            return value
+        return np.array(value, kind)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidRequest(f"{value!r} cannot be sent as {type_name}: {error}.") from None
 
 
 def to_array(proto: Any) -> np.ndarray:

@@ -43,7 +43,7 @@ def ask(texts: list[str]) -> None:
       InvalidRequest: --inputs is not a JSON object of lists.
       ServingError: as PredictClient does.
     """
-    from serving.clients.arrays import to_python
+    from serving.clients.arrays import to_python, typed
     from serving.clients.channel import Retries, Tls
     from serving.clients.client import PredictClient
 
@@ -57,7 +57,11 @@ def ask(texts: list[str]) -> None:
             for found in client.status():
                 print(f"{found.version:>6}  {found.state:<9}  {found.error}".rstrip())
         elif FLAGS.inputs is not None:
-            outputs = client.predict(_inputs(FLAGS.inputs), FLAGS.signature)
+            inputs, wanted = _inputs(FLAGS.inputs), client.metadata().get(FLAGS.signature, {}).get("inputs", {})
+            types = {name: text.partition(" ")[0] for name, text in wanted.items()}
+            outputs = client.predict(
+                {name: typed(value, types.get(name, "")) for name, value in inputs.items()}, FLAGS.signature
+            )
             columns = {name: to_python(array) for name, array in sorted(outputs.items())}
             for row in zip(*columns.values(), strict=True):
                 print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))

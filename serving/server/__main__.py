@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
@@ -18,6 +19,8 @@ from serving.server import flags as server_flags
 if TYPE_CHECKING:
     from serving.server.batching import Batching
     from serving.server.core import ServerCore
+    from serving.server.engine import OpenModel
+    from serving.server.loading import MakeEngine
     from serving.server.metrics import Metrics
     from serving.server.rest_server import RestServer
     from serving.server.streams import Streams
@@ -41,8 +44,13 @@ def serve() -> bool:
     stop = threading.Event()
     _on_termination(stop.set)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    if FLAGS.isolate_versions:
+        from serving.server import isolation_processes
+
+        isolation_processes.prepare()
     from serving.server.config_file import ConfigFile
     from serving.server.core import ServerCore
+    from serving.server.engine import Engine
     from serving.server.metrics import Metrics, read_monitoring_path
     from serving.server.metrics_grpc import MetricsInterceptor
     from serving.server.services import start_server
@@ -50,9 +58,10 @@ def serve() -> bool:
     from serving.server.streams import Streams
 
     metrics_path = read_monitoring_path(FLAGS.monitoring_config_file) if FLAGS.monitoring_config_file else None
-    transport, metrics = _transport(), Metrics()
-    batching = _batching(metrics)
-    models = _models(stop, batching)
+    transport, metrics, has_ended = _transport(), Metrics(), threading.Event()
+    open_model = _open_model(has_ended)
+    batching = _batching(metrics, open_model)
+    models = _models(stop, has_ended, batching.load if batching else partial(Engine, open_model=open_model))
     models.start(FLAGS.file_system_poll_wait_seconds)
     if not stop.is_set():
         threads = FLAGS.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -107,10 +116,19 @@ def _on_termination(act: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: act())
 
 
-def _models(stop: threading.Event, batching: "Batching | None") -> "Models":
+def _open_model(has_ended: threading.Event) -> "OpenModel":
+    if not FLAGS.isolate_versions:
+        from serving.server.session_model import SessionModel
+
+        return SessionModel
+    from serving.server.isolation import ProcessModel
+
+    return partial(ProcessModel, on_end=has_ended.set)
+
+
+def _models(stop: threading.Event, has_ended: threading.Event, make_engine: "MakeEngine") -> "Models":
     from tensorflow.core.protobuf import config_pb2
 
-    from serving.server.engine import Engine
     from serving.server.labels import Labels
     from serving.server.loading import Loader
     from serving.server.versions import LoadPolicy, Models
@@ -121,11 +139,10 @@ def _models(stop: threading.Event, batching: "Batching | None") -> "Models":
     )
     session.gpu_options.per_process_gpu_memory_fraction = FLAGS.per_process_gpu_memory_fraction
     num_warmup_runs = max(FLAGS.num_request_iterations_for_warmup, 1) if FLAGS.enable_model_warmup else 0
-    make_engine = batching.load if batching else Engine
     loader = Loader(FLAGS.saved_model_tags.split(","), session, num_warmup_runs, make_engine)
     policy = LoadPolicy(FLAGS.max_num_load_retries, FLAGS.load_retry_interval_micros / 1e6)
     labels = Labels(FLAGS.allow_version_labels_for_unavailable_models)
-    return Models(_model_configs(), stop, loader, policy, labels)
+    return Models(_model_configs(), stop, loader, policy, labels, has_ended)
 
 
 def _model_configs() -> "list[ModelConfig]":
@@ -139,7 +156,7 @@ def _model_configs() -> "list[ModelConfig]":
     return [ModelConfig(FLAGS.model_name, Path(FLAGS.model_base_path).absolute())]
 
 
-def _batching(metrics: "Metrics") -> "Batching | None":
+def _batching(metrics: "Metrics", open_model: "OpenModel") -> "Batching | None":
     from serving.server.batching import Batching
     from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
 
@@ -150,7 +167,8 @@ def _batching(metrics: "Metrics") -> "Batching | None":
     else:
         parameters = BatchingParameters(thread_pool_name="model_server_batch_threads")
     max_delay_s = FLAGS.max_queue_delay_ms / 1000 or None
-    batching = Batching(parameters, FLAGS.enable_per_model_batching_parameters, max_delay_s, metrics.batch_ran)
+    per_model = FLAGS.enable_per_model_batching_parameters
+    batching = Batching(parameters, per_model, max_delay_s, metrics.batch_ran, open_model)
     metrics.watch("batches_queued", batching.num_queued)
     return batching
 

@@ -13,17 +13,35 @@ from serving.server.folders import contents
 from serving.server.states import State, Version
 from serving.server.status import Code, StatusError
 
+_SOON = 2.0  # times the longest wait: a version that has served longer is not one that ends again and again
+
 
 @dataclass(frozen=True)
 class LoadPolicy:
     """When a version is loaded, and how often again if that fails. The numbers are the stock server's.
 
-    A folder whose files have changed within `rest_seconds` is still being copied, and waits.
+    A folder whose files have changed within `rest_seconds` is still being copied, and waits. A version whose process
+    has ended is loaded at once, and after a second, two, four, ... if it ends again and again.
     """
 
     max_retries: int = 5
     retry_seconds: float = 60.0
     rest_seconds: float = 1.0
+
+    def after_sudden_end(self, ended: Version, error: StatusError) -> Version:
+        """The version to be loaded in place of one whose process has ended by itself."""
+        now = time.monotonic()
+        count = ended.sudden_ends + 1 if now - ended.loaded_at < _SOON * self.retry_seconds else 1
+        delay_s = min(2.0 ** (count - 2), self.retry_seconds) if count > 1 else 0.0
+        return Version(
+            ended.number,
+            State.LOADING,
+            error,
+            contents=ended.contents,
+            seen_at=ended.seen_at,
+            due_at=now + delay_s,
+            sudden_ends=count,
+        )
 
 
 class Attempts:
@@ -76,6 +94,7 @@ class Attempts:
             return False
         with self._lock:
             version.engine, version.error, version.state = engine, None, State.AVAILABLE
+            version.loaded_at = time.monotonic()
         logging.info("Successfully loaded servable version {name: %s version: %d}", name, version.number)
         return True
 

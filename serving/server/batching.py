@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from serving.server.batching_cancellation import when_not_wanted
 from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
 from serving.server.batching_queue import QUEUED_TOO_LONG, BatchQueue, Task
 from serving.server.batching_scheduler import BatchScheduler
-from serving.server.engine import Engine
-from serving.server.status import Code, StatusError
+from serving.server.engine import Engine, OpenModel
+from serving.server.session_model import SessionModel
+from serving.server.status import Code, StatusError, timed_out
 
 OnBatch = Callable[[Sequence[int], int, int], object]  # rows of each task, with padding, and the most of a batch
 PER_MODEL_FILE = "batching_params.pbtxt"  # beside saved_model.pb
@@ -26,7 +28,7 @@ class Batching:
     """Loads models whose requests are joined; all of them share the threads of one pool.
 
     `on_batch` is told of every batch that has run. With `per_model`, the sizes and the timeout stand in a file of the
-    model's own; a model without it is not batched.
+    model's own; a model without it is not batched. `open_model` loads what computes.
 
     Raises:
       StatusError: INVALID_ARGUMENT, a pool without threads.
@@ -38,9 +40,11 @@ class Batching:
         per_model: bool = False,
         max_delay_s: float | None = None,
         on_batch: OnBatch = lambda sizes, padded_size, most: None,
+        open_model: OpenModel = SessionModel,
     ) -> None:
         parameters.check_threads()
         self._on_batch = on_batch
+        self._open_model = open_model
         self._parameters = parameters
         self._per_model = per_model
         self._scheduler = BatchScheduler(parameters.num_batch_threads, parameters.thread_pool_name, max_delay_s)
@@ -53,13 +57,11 @@ class Batching:
         Raises:
           StatusError: what Engine raises, or batching parameters that cannot be read or met.
         """
-        if not self._per_model:
-            return BatchingEngine(directory, self._parameters, self._scheduler, tags, session, self._on_batch)
         path = directory / PER_MODEL_FILE
-        if not path.is_file():
-            return Engine(directory, tags, session)
-        parameters = read_batching_parameters(path)
-        return BatchingEngine(directory, parameters, self._scheduler, tags, session, self._on_batch)
+        if self._per_model and not path.is_file():
+            return Engine(directory, tags, session, self._open_model)
+        parameters = read_batching_parameters(path) if self._per_model else self._parameters
+        return BatchingEngine(directory, parameters, self._scheduler, tags, session, self._on_batch, self._open_model)
 
     def num_queued(self) -> int:
         """Batches that wait for a thread or for company."""
@@ -85,10 +87,11 @@ class BatchingEngine(Engine):
         tags: Sequence[str] = ("serve",),
         session: config_pb2.ConfigProto | None = None,
         on_batch: OnBatch = lambda sizes, padded_size, most: None,
+        open_model: OpenModel = SessionModel,
     ) -> None:
         parameters.check_queue()
         self._on_batch = on_batch
-        super().__init__(directory, tags, session)
+        super().__init__(directory, tags, session, open_model)
         self._parameters = parameters
         self._scheduler = scheduler
         self._queues: dict[tuple[tuple[str, ...], tuple[str, ...]], BatchQueue] = {}
@@ -105,7 +108,7 @@ class BatchingEngine(Engine):
             that cannot be joined and for a full queue; RESOURCE_EXHAUSTED for `timeout_s` seconds in the queue.
         """
         if timeout_s is not None and timeout_s <= 0:
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+            raise timed_out()
         named = dict(feeds)
         names, wanted = tuple(sorted(named)), tuple(sorted(set(fetches)))
         arrays = [named[name] for name in names]
@@ -122,6 +125,20 @@ class BatchingEngine(Engine):
             raise
         values = outputs[0] if len(outputs) == 1 else [np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
         return [values[wanted.index(name)] for name in fetches]
+
+    @contextmanager
+    def before_service(self) -> Iterator[None]:
+        """A block whose requests take no turn of the threads that answer for other versions.
+
+        They do not count for how long a batch takes either: the first ones take longer.
+        """
+        shared, self._scheduler = self._scheduler, BatchScheduler(1, "warm_up")
+        try:
+            yield
+        finally:
+            self._scheduler.close()
+            self._scheduler = shared
+            self._queues.clear()
 
     def close(self) -> None:
         """Lets the batches end that still run, then ends the session."""
@@ -151,7 +168,7 @@ class BatchingEngine(Engine):
             if self._scheduler.withdraw(queue, task):
                 raise StatusError(Code.RESOURCE_EXHAUSTED, QUEUED_TOO_LONG)
             if not task.done.acquire(blocking=False):  # its batch runs on, for the others
-                raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+                raise timed_out()
         if isinstance(task.error, StatusError):  # a new one for each thread, as raising changes it
             raise StatusError(task.error.code, task.error.message) from task.error
         if task.error is not None:

@@ -20,7 +20,7 @@ class ServerCore(Inference):
 
     def __init__(self, models: Models, is_tensor_content: bool = False, is_method_checked: bool = False) -> None:
         """Answers from `models`; the flags are those of `Inference`."""
-        super().__init__(models, is_tensor_content, is_method_checked)
+        super().__init__(models, is_tensor_content, is_method_checked, writes_log=True)
         self._models = models
 
     def model_names(self) -> list[str]:

@@ -33,6 +33,7 @@ class StreamContract(BaseModel):
       done: the carried output that says which rows have ended.
       chunk: the input of `next` that says how many steps to go, and `chunk_size` how many unless a client says so.
       defaults: one row of each input that may be left out.
+      logged: inputs whose values stand in the log, such as seeds; of others nothing does.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,7 @@ class StreamContract(BaseModel):
     chunk: str
     chunk_size: int = Field(4, ge=1)
     defaults: dict[str, Any] = {}
+    logged: tuple[str, ...] = ()
 
     def problem(self, signatures: Signatures) -> str:
         """What the signatures lack of what is declared; "" if nothing."""
@@ -52,6 +54,9 @@ class StreamContract(BaseModel):
         if missing:
             return f"there is no signature {', '.join(missing)}"
         first, following = signatures[self.first], signatures[self.next]
+        unknown = set(self.logged) - set(first.inputs)
+        if unknown:
+            return f"inputs to be logged that {self.first!r} does not have: {', '.join(sorted(unknown))}"
         if self.done not in self.carried:
             return f"done={self.done!r} is not carried"
         for name in self.carried:
@@ -121,6 +126,10 @@ class Declarations:
         if self.streaming is None:
             raise StatusError(Code.UNIMPLEMENTED, f"This model cannot be streamed: {self.problem}.")
         return self.streaming
+
+    def logged(self, signature: str) -> tuple[str, ...]:
+        """Inputs of a signature whose values stand in the log; those of `next` did when the stream began."""
+        return self.streaming.logged if self.streaming and signature != self.streaming.next else ()
 
 
 def read_declarations(directory: Path, signatures: Signatures) -> Declarations:

@@ -1,23 +1,42 @@
-"""How is a model run? One SavedModel in a version-1 Session, the same DirectSession that TensorFlow Serving uses."""
+"""How is a loaded version asked? By its signatures and by named tensors, wherever it is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_text  # noqa: F401  registers the tokenizers' ops; without it an export with text does not load
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-from tensorflow.python.client import pywrap_tf_session
 
 from serving.server.declarations import read_declarations
-from serving.server.status import Code, StatusError
+from serving.server.session_model import SessionModel
+from serving.server.status import StatusError, timed_out
 
-_LONGEST_TIMEOUT_S = 7 * 24 * 3600.0
+
+class Model(Protocol):
+    """A SavedModel that computes: in a Session of this process, or in a process of its own."""
+
+    @property
+    def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+        """All signatures by name, as they stand in the SavedModel."""
+
+    def run(
+        self, feeds: Sequence[tuple[str, np.ndarray]], fetches: Sequence[str], timeout_s: float | None
+    ) -> list[Any]:
+        """Computes the tensors named in `fetches`."""
+
+    def why_ended(self) -> StatusError | None:
+        """Why it computes no more although nobody has closed it; None: it does."""
+
+    def close(self) -> None:
+        """Ends it and gives its memory back."""
+
+
+OpenModel = Callable[[Path, Sequence[str], config_pb2.ConfigProto | None], Model]
 
 
 class Engine:
-    """A loaded SavedModel: its signatures, and a Session that computes named tensors.
+    """A loaded version.
 
     Attributes:
       declared: what the version says of itself beside its graph.
@@ -27,33 +46,19 @@ class Engine:
     """
 
     def __init__(
-        self, directory: Path, tags: Sequence[str] = ("serve",), session: config_pb2.ConfigProto | None = None
+        self,
+        directory: Path,
+        tags: Sequence[str] = ("serve",),
+        session: config_pb2.ConfigProto | None = None,
+        open_model: OpenModel = SessionModel,
     ) -> None:
-        if not any((directory / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-            raise StatusError(
-                Code.NOT_FOUND,
-                f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {directory}. Check that "
-                "the directory exists and that you have the right permissions for accessing it.",
-            )
-        self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph, config=session)
-        try:
-            with self._graph.as_default():
-                self._meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
-            self._session._extend_graph()  # a model without variables has not been run yet: hand its nodes over
-        except tf.errors.OpError as error:
-            self._session.close()
-            raise StatusError(Code(error.error_code), error.message) from error
-        except Exception as error:  # the loader raises ValueError, RuntimeError, OSError or a parse error for bad files
-            self._session.close()
-            raise StatusError(Code.INVALID_ARGUMENT, f"{directory}: not a complete SavedModel: {error}") from error
-        self._endpoints: dict[str, Any] = {}
+        self._model = open_model(directory, tags, session)
         self.declared = read_declarations(directory, self.signatures)
 
     @property
-    def signatures(self) -> dict[str, meta_graph_pb2.SignatureDef]:
+    def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
         """All signatures by name, as they stand in the SavedModel."""
-        return self._meta_graph.signature_def
+        return self._model.signatures
 
     def run(
         self, feeds: Sequence[tuple[str, np.ndarray]], fetches: Sequence[str], timeout_s: float | None = None
@@ -61,46 +66,21 @@ class Engine:
         """Computes the tensors named in `fetches`; shapes are checked by the ops alone, as in TensorFlow Serving.
 
         Raises:
-          StatusError: with TensorFlow's code and text; DEADLINE_EXCEEDED after `timeout_s` seconds.
+          StatusError: with TensorFlow's code and text; DEADLINE_EXCEEDED after `timeout_s` seconds; UNAVAILABLE if what
+            computes has ended.
         """
         if timeout_s is not None and timeout_s <= 0:
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
-        endpoints = {self._endpoint(name): array for name, array in feeds}
-        try:
-            return _run(self._session, endpoints, [self._endpoint(name) for name in fetches], timeout_s)
-        except tf.errors.OpError as error:
-            raise StatusError(Code(error.error_code), error.message) from error
+            raise timed_out()
+        return self._model.run(feeds, fetches, timeout_s)
+
+    def why_ended(self) -> StatusError | None:
+        """Why it computes no more although nobody has closed it; None: it does."""
+        return self._model.why_ended()
+
+    def before_service(self) -> AbstractContextManager[None]:
+        """A block in which no one else asks it: for warm-up requests."""
+        return nullcontext()
 
     def close(self) -> None:
-        """Ends the session and gives its variables back."""
-        self._session.close()
-
-    def _endpoint(self, name: str) -> Any:
-        if name not in self._endpoints:
-            try:
-                self._endpoints[name] = self._graph.get_tensor_by_name(name)._as_tf_output()
-            except (KeyError, ValueError) as error:
-                raise StatusError(
-                    Code.INVALID_ARGUMENT,
-                    f"Tensor {name}, specified in either feed_devices or fetch_devices was not found in the Graph",
-                ) from error
-        return self._endpoints[name]
-
-
-def _run(session: Any, feeds: dict[Any, np.ndarray], fetches: list[Any], timeout_s: float | None) -> list[Any]:
-    """Hands feeds to the C++ session unchecked.
-
-    TensorFlow's private call, because the public `Session.run` refuses shapes that the stock server accepts and costs
-    four times as much. Should a release move it, `session.run(fetches, feeds, options)` does the same for well-formed
-    requests; tests/unit/serving/test_engine.py says what would change.
-    """
-    if timeout_s is None:
-        return pywrap_tf_session.TF_SessionRun_wrapper(session._session, None, feeds, fetches, [], None)
-    milliseconds = max(1, int(min(timeout_s, _LONGEST_TIMEOUT_S) * 1000))
-    options = pywrap_tf_session.TF_NewBufferFromString(
-        tf.compat.v1.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
-    )
-    try:
-        return pywrap_tf_session.TF_SessionRun_wrapper(session._session, options, feeds, fetches, [], None)
-    finally:
-        pywrap_tf_session.TF_DeleteBuffer(options)
+        """Gives its memory back."""
+        self._model.close()

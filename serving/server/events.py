@@ -2,6 +2,9 @@
 
 import threading
 from collections.abc import Generator
+from typing import NamedTuple
+
+from serving.server.status import Code
 
 HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -13,17 +16,35 @@ def event(data: str, name: str = "") -> bytes:
     return f"{head}data: {line}\n\n".encode("utf-8", "surrogateescape")
 
 
-class Events:
-    """Events of one stream: a thread may compute the next one, another may close them."""
+class Last(NamedTuple):
+    """The last event of a stream, and how it ends. Many clients leave when they have it."""
 
-    def __init__(self, events: Generator[bytes]) -> None:
+    content: bytes
+    code: Code
+
+
+class Events:
+    """Events of one stream: a thread may compute the next one, another may close them.
+
+    Attributes:
+      code: how it has ended; CANCELLED until then.
+    """
+
+    def __init__(self, events: Generator[bytes | Last]) -> None:
+        self.code = Code.CANCELLED
         self._events = events
         self._lock = threading.Lock()
 
     def next(self) -> bytes | None:
         """The next event, once it is computed; None: there are no more."""
         with self._lock:
-            return next(self._events, None)
+            found = next(self._events, None)
+            if isinstance(found, Last):
+                self.code = found.code
+                return found.content
+            if found is None and self.code == Code.CANCELLED:
+                self.code = Code.OK
+            return found
 
     def close(self) -> None:
         """Computes no more; returns when the event that is being computed is."""

@@ -71,6 +71,12 @@ flags.DEFINE_string("saved_model_tags", "serve", "Tags of the meta graph to load
 flags.DEFINE_bool("enable_model_warmup", True, "Run assets.extra/tf_serving_warmup_requests of a version first.")
 flags.DEFINE_integer("num_request_iterations_for_warmup", 0, "Runs of each of these; 0: one.", lower_bound=0)
 
+flags.DEFINE_bool(
+    "isolate_versions",
+    False,
+    "Load each version in a process of its own, whose memory comes back when it ends, and whose faults are its own.",
+)
+
 # How it joins requests
 flags.DEFINE_bool("enable_batching", False, "Join requests that come at the same time into one run.")
 flags.DEFINE_string("batching_parameters_file", "", "Text BatchingParameters: sizes, timeout, threads.")
@@ -165,6 +171,8 @@ def check_flags() -> None:
         raise invalid("--rest_api_ssl needs --ssl_config_file with a key and its certificate.")
     if (FLAGS.openai_api or FLAGS.rest_api_stream) and not FLAGS.rest_api_port:
         raise invalid("--openai_api and --rest_api_stream need --rest_api_port, where they answer; -1: a free one.")
+    if FLAGS.isolate_versions and not sys.platform.startswith("linux"):
+        raise ServingError("--isolate_versions needs Linux; leave it out here.")
     if FLAGS.use_alts_credentials:
         raise ServingError("--use_alts_credentials is not offered here; protect traffic by --ssl_config_file.")
     for group in _IGNORED.values():

@@ -6,15 +6,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+_LARGEST = 2**63 - 1  # of the protocol's numbers
+
 
 def numbered_folders(base_path: Path) -> dict[int, Path]:
-    """The versions' folders by number; of two spellings of a number the later in sort order.
+    """The versions' folders by number, of 64 bits; of two spellings of a number the later in sort order.
 
     Raises:
       OSError: there is no such folder, or it may not be read.
     """
-    names = sorted(path.name for path in base_path.iterdir() if re.fullmatch(r"\d{1,18}", path.name))
-    return {int(name): base_path / name for name in names}
+    names = sorted(path.name for path in base_path.iterdir() if re.fullmatch(r"[0-9]+", path.name))
+    return {int(name): base_path / name for name in names if int(name) <= _LARGEST}
 
 
 @dataclass(frozen=True)

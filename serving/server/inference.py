@@ -1,10 +1,11 @@
 """What does a model answer? Predict, Classify, Regress and MultiInference: requests to responses, without transport."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
+from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, predict_pb2, regression_pb2
 
@@ -14,6 +15,7 @@ from serving.server.examples import DEFAULT_SIGNATURE, example_signature
 from serving.server.status import Code, StatusError, invalid
 
 _PREDICT_METHODS = ("tensorflow/serving/predict", examples.CLASSIFY_METHOD, examples.REGRESS_METHOD)
+_MOST_LOGGED = 32  # values of an input
 
 
 class Servables(Protocol):
@@ -36,6 +38,7 @@ class Inference:
         servables: Servables,
         is_tensor_content: bool = False,
         is_method_checked: bool = False,
+        writes_log: bool = False,
     ) -> None:
         """Answers from `servables`.
 
@@ -43,10 +46,12 @@ class Inference:
           servables: look-up of what is served.
           is_tensor_content: Predict answers with packed bytes in place of typed fields.
           is_method_checked: the method name of a signature has to be that of the call.
+          writes_log: see `log`.
         """
         self._servables = servables
         self._is_tensor_content = is_tensor_content
         self._is_method_checked = is_method_checked
+        self._writes_log = writes_log
 
     def predict(self, request: predict_pb2.PredictRequest, timeout_s: float | None) -> predict_pb2.PredictResponse:
         """Runs a signature on named tensors."""
@@ -63,6 +68,8 @@ class Inference:
                 )
             feeds = predict_feeds(signature, request.inputs)
             names = predict_outputs(signature, request.output_filter)
+            arrays = (array for _, array in feeds)
+            self.log(engine, request.model_spec.name, key, dict(zip(sorted(signature.inputs), arrays, strict=True)))
             values = engine.run(feeds, [signature.outputs[name].name for name in names], timeout_s)
         response = predict_pb2.PredictResponse()
         set_spec(response.model_spec, request.model_spec.name, number, key)
@@ -112,6 +119,13 @@ class Inference:
             set_spec(result.model_spec, first.model_spec.name, number, head.key)
         return response
 
+    def log(self, engine: Engine, name: str, key: str, inputs: Mapping[str, np.ndarray]) -> None:
+        """Writes into the log what the model declares for it of a request's inputs, such as seeds, and nothing else."""
+        logged = engine.declared.logged(key) if self._writes_log else ()
+        told = ", ".join(f"{alias} {_shortened(inputs[alias])}" for alias in logged if alias in inputs)
+        if told:
+            logging.info("model %r, signature %r: %s", name, key, told)
+
     @contextmanager
     def lend(self, spec: model_pb2.ModelSpec) -> Iterator[tuple[int, Engine]]:
         """Lends the engine that a model spec asks for, with its version.
@@ -155,6 +169,10 @@ def _columns(
     fetches = [signature.outputs[name].name for name in names]
     values = engine.run([(signature.inputs["inputs"].name, listed)], fetches, timeout_s)
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def _shortened(array: np.ndarray) -> str:
+    return np.array2string(array, threshold=_MOST_LOGGED, max_line_width=10**4)
 
 
 def _joined(names: Iterable[str]) -> str:

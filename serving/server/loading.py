@@ -9,6 +9,8 @@ from tensorflow.core.protobuf import config_pb2
 from serving.server.engine import Engine
 from serving.server.warmup import warm_up
 
+MakeEngine = Callable[[Path, Sequence[str], config_pb2.ConfigProto | None], Engine]
+
 
 @dataclass(frozen=True)
 class Loader:
@@ -24,7 +26,7 @@ class Loader:
     tags: Sequence[str] = ("serve",)
     session: config_pb2.ConfigProto | None = None
     num_warmup_runs: int = 1
-    make_engine: Callable[[Path, Sequence[str], config_pb2.ConfigProto | None], Engine] = Engine
+    make_engine: MakeEngine = Engine
 
     def __call__(self, folder: Path) -> Engine:
         """An engine that has answered its warm-up requests.
@@ -35,7 +37,8 @@ class Loader:
         engine = self.make_engine(folder, self.tags, self.session)
         if self.num_warmup_runs:
             try:
-                warm_up(engine, folder, self.num_warmup_runs)
+                with engine.before_service():
+                    warm_up(engine, folder, self.num_warmup_runs)
             except Exception:
                 engine.close()
                 raise

@@ -14,12 +14,12 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from serving.server import openai_answers, tensors
 from serving.server.declarations import ChatTemplate
-from serving.server.events import HEADERS, Events, event
+from serving.server.events import HEADERS, Events, Last, event
 from serving.server.openai_answers import Heading
 from serving.server.openai_requests import Asked, RequestRefused, read_chat, read_completion
 from serving.server.openai_texts import Texts
 from serving.server.rest import RestAnswer
-from serving.server.status import Code, StatusError
+from serving.server.status import Code, StatusError, as_status
 from serving.server.streams import Part, SecondsLeft, Streams
 
 _INPUTS = frozenset({"prompt", "max_new_tokens", "temperature", "top_p", "seed", "stop"})
@@ -66,12 +66,9 @@ class OpenAiApi:
         except RequestRefused as error:
             text = openai_answers.error(Code.INVALID_ARGUMENT, error.message, error.param, error.code)
             return _answer(Code.INVALID_ARGUMENT, text, name)
-        except StatusError as error:
-            return _answer(error.code, openai_answers.error(error.code, _sentence(error)), name)
-        except Exception:
-            logging.exception("A request failed for a reason that the server does not know.")
-            text = openai_answers.error(Code.INTERNAL, "The server failed on this request; its log says why.")
-            return _answer(Code.INTERNAL, text, name)
+        except Exception as error:
+            status = as_status(error)
+            return _answer(status.code, _error(status), name)
 
     def _made(self, asked: Asked, timeout_s: SecondsLeft) -> RestAnswer:
         template, inputs = self._model(asked.model)
@@ -142,7 +139,9 @@ def _wrapped(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def _told(first: Part, others: Generator[Part], heading: Heading, texts: Texts, tells_usage: bool) -> Generator[bytes]:
+def _told(
+    first: Part, others: Generator[Part], heading: Heading, texts: Texts, tells_usage: bool
+) -> Generator[bytes | Last]:
     """An event for each part that adds to a text; an error between them is one too, and the last."""
     with closing(others):
         try:
@@ -154,15 +153,16 @@ def _told(first: Part, others: Generator[Part], heading: Heading, texts: Texts, 
                     yield event(heading.piece(choices, tells_usage))
             if tells_usage:
                 yield event(heading.usage_piece(texts.usage(part)))
-            yield event("[DONE]")
-        except StatusError as error:
-            yield event(openai_answers.error(error.code, _sentence(error)))
+            yield Last(event("[DONE]"), Code.OK)
+        except Exception as error:
+            status = as_status(error)
+            yield Last(event(_error(status)), status.code)
 
 
-def _sentence(error: StatusError) -> str:
-    """What an error says, without the names of the graph's nodes around it."""
-    found = _ASSERTED.match(error.message)
-    return found["sentence"] if found else error.message
+def _error(status: StatusError) -> str:
+    """What a status says in the protocol's form, without the names of the graph's nodes around the model's words."""
+    found = _ASSERTED.match(status.message)
+    return openai_answers.error(status.code, found["sentence"] if found else status.message)
 
 
 def _ok(text: str) -> RestAnswer:

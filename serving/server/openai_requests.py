@@ -85,6 +85,8 @@ class _Message(_Strict):
     role: str
     content: str | list[_TextPart]
     name: str | None = None  # of a speaker; the template has no place for it
+    annotations: list[Any] = []  # of a reply that is sent back as it came; they are not part of the text
+    tool_calls: list[Any] = Field([], max_length=0)  # there are none here, and a reply may say so
 
     def text(self) -> str:
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
@@ -196,7 +198,10 @@ def _validated(kind: Any, body: bytes) -> Any:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise RequestRefused(f"{place}: {first['msg']}.", str(first["loc"][0]) if first["loc"] else None) from None
+        told = f"{place}: {first['msg']}."
+        if first["type"] == "extra_forbidden":
+            told = f"{place} is not known to this server. Leave it out."
+        raise RequestRefused(told, str(first["loc"][0]) if first["loc"] else None) from None
 
 
 def _is_any_of(value: Any, others: tuple[Any, ...]) -> bool:

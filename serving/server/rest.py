@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from absl import logging
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -20,10 +19,10 @@ from tensorflow_serving.apis import (
 
 from serving.server import json_examples, json_tensor, rest_answers
 from serving.server.core import ServerCore
-from serving.server.events import HEADERS, Events, event
+from serving.server.events import HEADERS, Events, Last, event
 from serving.server.rest_json import parse
 from serving.server.rest_json_reader import encoded
-from serving.server.status import Code, StatusError, invalid
+from serving.server.status import Code, StatusError, as_status, invalid
 from serving.server.streams import Part, Streams
 
 _VERSION = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
@@ -112,9 +111,9 @@ class RestApi:
         self, http_method: str, path: str, body: Callable[[], bytes], timeout_s: Callable[[], float | None]
     ) -> RestAnswer:
         """Answers a request; `body` may raise StatusError, `timeout_s` tells the seconds left when the model runs."""
-        for other in self._others:
-            if other.answers(http_method, path):
-                return other.answer(http_method, path, body, timeout_s)
+        other = self._other(http_method, path)
+        if other is not None:
+            return other.answer(http_method, path, body, timeout_s)
         found = {"POST": _CALL, "GET": _LOOK}.get(http_method, re.compile("(?!)")).fullmatch(path)
         groups = found.groupdict() if found else {}
         if groups.get("method") == "stream" and self._streams is None:
@@ -134,15 +133,18 @@ class RestApi:
                 )
             text, num_examples = self._calls[method](spec, body(), timeout_s)
             return RestAnswer(Code.OK, encoded(text), spec.name, method, num_examples)
-        except StatusError as error:
-            return refusal(error, spec.name, method)
         except RecursionError:  # by reading the document, or by telling what is wrong with it
             message = "JSON Parse error: lists or objects are nested too deeply for this server"
             return refusal(invalid(message), spec.name, method)
-        except Exception:
-            logging.exception("A request failed for a reason that the server does not know.")
-            unknown = StatusError(Code.INTERNAL, "The server failed on this request; its log says why.")
-            return refusal(unknown, spec.name, method)
+        except Exception as error:
+            return refusal(as_status(error), spec.name, method)
+
+    def is_another_protocol(self, path: str) -> bool:
+        """Whether a path is none of TensorFlow Serving's."""
+        return any(self._other(method, path) for method in ("GET", "POST"))
+
+    def _other(self, http_method: str, path: str) -> Paths | None:
+        return next((other for other in self._others if other.answers(http_method, path)), None)
 
     def unready_models(self) -> list[str]:
         """The models of which no version is available."""
@@ -226,15 +228,16 @@ def _fill(request: predict_pb2.PredictRequest, document: Mapping[str, Any], info
     return rest_answers.outputs
 
 
-def _told(first: Part, others: Generator[Part], write: Write) -> Generator[bytes]:
+def _told(first: Part, others: Generator[Part], write: Write) -> Generator[bytes | Last]:
     """An event for each part; an error that comes between them is one too, and the last."""
     with closing(others):
         try:
             yield event(write(first.response("").outputs))
             for part in others:
                 yield event(write(part.response("").outputs))
-        except StatusError as error:
-            yield event(rest_answers.error(error.message), "error")
+        except Exception as error:
+            status = as_status(error)
+            yield Last(event(rest_answers.error(status.message), "error"), status.code)
 
 
 def _spec(groups: Mapping[str, str | None]) -> model_pb2.ModelSpec:

@@ -8,6 +8,7 @@ Bytes that are not UTF-8 pass through both unchanged, as lone surrogates (`surro
 import json
 import math
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -125,10 +126,8 @@ def _is_doubtful(body: bytes) -> bool:
 
 def _read(text: str, skipped: int, is_doubtful: bool) -> Any:
     if not is_doubtful:
-        try:
+        with suppress(ValueError):  # also a number of more digits than Python converts
             return _DECODER.decode(text)
-        except ValueError:  # also a number of more digits than Python converts
-            pass
     return Reader(text, skipped).document()
 
 

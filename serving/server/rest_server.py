@@ -7,6 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from kerasllm.errors import ServingError
 from serving.server import rest_answers
+from serving.server.batching_cancellation import Wanted, on_behalf_of
 from serving.server.events import Events
 from serving.server.metrics import Metrics
 from serving.server.rest import RestAnswer, RestApi
@@ -36,7 +38,8 @@ _NOT_FOUND_PAGE = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<
 class RestOptions:
     """How the server treats its clients.
 
-    `timeout_s` bounds the sending of a body and, from the request's arrival on, the model's run; None: no bound.
+    `timeout_s` bounds the sending of a body and, from the request's arrival on, the model's run, and the time in which
+    a client has to take a part of a stream; None: no bound.
     `max_body_bytes` bounds a body before and after it is unpacked. `answers_health` opens /healthz and /readyz,
     `metrics_path` the page of the metrics; `tls` encrypts it all.
     """
@@ -97,7 +100,11 @@ class RestServer:
         application.router.add_route("*", "/{path:.*}", self._respond)
         application.on_response_prepare.append(_hide_server)
         runner = web.AppRunner(
-            application, access_log=None, auto_decompress=False, shutdown_timeout=self._options.grace_s
+            application,
+            access_log=None,
+            auto_decompress=False,
+            handler_cancellation=True,  # of a client that has left nothing more is computed
+            shutdown_timeout=self._options.grace_s,
         )
         await runner.setup()
         try:
@@ -116,7 +123,10 @@ class RestServer:
         if not path.lower().startswith("/v1/"):
             return web.Response(status=404, body=_NOT_FOUND_PAGE, headers={"Content-Type": "text/html"})
         if request.method == "OPTIONS" and self._options.allows_cross_origin:
-            return web.Response(headers=_CORS_HEADERS)
+            wanted = request.headers.get("Access-Control-Request-Headers")
+            if wanted is None or not self._api.is_another_protocol(path):
+                return web.Response(headers=_CORS_HEADERS)
+            return web.Response(headers={**_CORS_HEADERS, "Access-Control-Allow-Headers": wanted})  # keys come in one
         with self._metrics.in_flight(_ENTRYPOINT):
             return await self._respond_with_model(request, path)
 
@@ -126,38 +136,58 @@ class RestServer:
         if problem is not None:
             return problem
         is_packed = "gzip" in request.headers.get("Content-Encoding", "").lower()
-        self._metrics.queued(_ENTRYPOINT, 1)
-        answer = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._answer, request.method, path, body, is_packed, arrival
-        )
+        call = Wanted()
+        answer = await self._computed(call, request.method, path, body, is_packed, arrival)
         headers = {**answer.headers, **(_CORS_HEADERS if self._options.allows_cross_origin else {})}
-        code = answer.code
         try:
             if answer.events is None:
                 return web.Response(status=answer.http_code, body=answer.body, headers=headers)
-            response, code = web.StreamResponse(headers=headers), Code.CANCELLED
-            if await self._send(request, response, answer.events):
-                code = Code.OK
+            response = web.StreamResponse(headers=headers)
+            await self._send(request, response, answer.events, call)
             return response
         finally:
+            code = answer.events.code if answer.events else answer.code
             self._metrics.answered(_ENTRYPOINT, answer.model_name, answer.method, code, arrival, answer.num_examples)
 
-    async def _send(self, request: web.Request, response: web.StreamResponse, events: Events) -> bool:
-        """Sends events, each computed when the one before is sent; False: the client is gone, no more is computed."""
-        loop = asyncio.get_running_loop()
+    async def _computed(
+        self, call: Wanted, method: str, path: str, body: bytes, is_packed: bool, arrival: float
+    ) -> RestAnswer:
+        """The answer to a request, from a thread of the pool; a client that leaves takes it out of every queue."""
+        self._metrics.queued(_ENTRYPOINT, 1)
+        computing = self._pool.submit(self._answer, call, method, path, body, is_packed, arrival)
         try:
-            await response.prepare(request)
-            while request.transport is not None and not request.transport.is_closing():
-                sent = await loop.run_in_executor(self._pool, events.next)
-                if sent is None:
-                    await response.write_eof()
-                    return True
-                await response.write(sent)
-            return False
-        except ConnectionError:
-            return False
+            return await asyncio.wrap_future(computing)
+        except asyncio.CancelledError:
+            if computing.cancel():
+                self._metrics.queued(_ENTRYPOINT, -1)
+            call.end()
+            self._metrics.answered(_ENTRYPOINT, "", "", Code.CANCELLED, arrival)
+            raise
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, events: Events, call: Wanted) -> None:
+        """Sends events, each computed when the one before is sent; when the client is gone, no more is computed."""
+        loop = asyncio.get_running_loop()
+
+        def following() -> bytes | None:
+            with on_behalf_of(call):
+                return events.next()
+
+        try:
+            with suppress(ConnectionError):  # it has left
+                await response.prepare(request)
+                while request.transport is not None and not request.transport.is_closing():
+                    sent = await loop.run_in_executor(self._pool, following)
+                    if sent is None:
+                        await response.write_eof()
+                        return
+                    async with asyncio.timeout(self._options.timeout_s):
+                        await response.write(sent)
+        except TimeoutError:  # it has stopped reading, and would keep its version in memory for ever
+            if request.transport is not None:
+                request.transport.abort()
         finally:
-            await loop.run_in_executor(self._pool, events.close)
+            call.end()
+            self._pool.submit(events.close)  # which waits for the one that is being computed
 
     async def _receive(self, request: web.Request) -> tuple[bytes, web.Response | None]:
         """The body, or the answer to a client that sends too much, too slowly, or not to the end."""
@@ -172,12 +202,13 @@ class RestServer:
         except (web.RequestPayloadError, ConnectionError):
             return b"", _problem(400, "The body ended before its announced length.")
 
-    def _answer(self, method: str, path: str, body: bytes, is_packed: bool, arrival: float) -> RestAnswer:
+    def _answer(self, call: Wanted, method: str, path: str, body: bytes, is_packed: bool, arrival: float) -> RestAnswer:
         self._metrics.queued(_ENTRYPOINT, -1)
         limit = self._options.max_body_bytes
-        return self._api.answer(
-            method, path, lambda: _unpack(body, limit) if is_packed else body, lambda: self._seconds_left(arrival)
-        )
+        with on_behalf_of(call):
+            return self._api.answer(
+                method, path, lambda: _unpack(body, limit) if is_packed else body, lambda: self._seconds_left(arrival)
+            )
 
     def _seconds_left(self, arrival: float) -> float | None:
         timeout_s = self._options.timeout_s

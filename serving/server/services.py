@@ -5,13 +5,12 @@ from concurrent import futures
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from absl import logging
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server.batching_cancellation import on_behalf_of
 from serving.server.core import ServerCore
-from serving.server.status import Code, StatusError
+from serving.server.status import as_status
 from serving.server.transport import Transport
 
 MAX_MESSAGE_BYTES = 1024  # of an error, as in the stock server
@@ -97,12 +96,10 @@ def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Resp
 
 
 def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
-    """Ends a call with the status of an error; one that is not a StatusError is for the log alone."""
-    if not isinstance(error, StatusError):
-        logging.error("A request failed for a reason that the server does not know.", exc_info=error)
-        error = StatusError(Code.INTERNAL, "The server failed on this request; its log says why.")
-    message = error.message
+    """Ends a call with the status of an error."""
+    status = as_status(error)
+    message = status.message
     if len(message.encode()) > MAX_MESSAGE_BYTES:
         message = message.encode()[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"
-    context.abort(grpc.StatusCode[error.code.name], message)
+    context.abort(grpc.StatusCode[status.code.name], message)
     raise AssertionError("abort raises")

@@ -44,7 +44,9 @@ class Version:
     error: StatusError | None = None  # of the last attempt to load it
     engine: Engine | None = None
     users: int = 0  # requests running on the engine
-    loads: int = 0  # of these contents
+    loads: int = 0  # of these contents, since it last ended by itself
+    loaded_at: float = 0.0  # when the last of them succeeded
+    sudden_ends: int = 0  # of its process, one soon after the other
     contents: Contents | None = None  # as last looked at
     seen_at: float = 0.0  # when they were first seen
     due_at: float = 0.0  # when it is worth another look
@@ -53,3 +55,8 @@ class Version:
     def is_pending(self) -> bool:
         """Whether it may become available without anything in its folder changing."""
         return self.state in (State.START, State.LOADING)
+
+    @property
+    def is_restarting(self) -> bool:
+        """Whether it has been available, and is to be again as soon as it can."""
+        return self.is_pending and self.sudden_ends > 0

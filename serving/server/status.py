@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from absl import logging
+
 from kerasllm.errors import ServingError
 
 
@@ -39,3 +41,16 @@ class StatusError(ServingError):
 def invalid(message: str) -> StatusError:
     """The status of a request that can never succeed as it is."""
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def timed_out() -> StatusError:
+    """The status of a run that its deadline has overtaken, in TensorFlow's words."""
+    return StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+
+def as_status(error: Exception) -> StatusError:
+    """The status that a client is told of an error; what is no StatusError is told to the log alone."""
+    if isinstance(error, StatusError):
+        return error
+    logging.error("A request failed for a reason that the server does not know.", exc_info=error)
+    return StatusError(Code.INTERNAL, "The server failed on this request; its log says why.")

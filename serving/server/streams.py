@@ -88,6 +88,7 @@ class Streams:
             signature = engine.signatures[contract.whole]
             names = predict_outputs(signature, request.output_filter)
             feeds = _feeds(signature, _completed(request, contract, signature))
+            self._core.log(engine, request.model_spec.name, contract.whole, feeds)
             return Part(number, contract.whole, _run(engine, signature, feeds, names, timeout_s))
 
     def parts(
@@ -119,6 +120,7 @@ class Streams:
             steps = _chunk(request, contract, following)
             settings = _feeds(first, _completed(request, contract, first))
             signature, feeds = first, settings
+            self._core.log(engine, spec.name, contract.first, settings)
             while True:
                 with on_behalf_of(call) if call else nullcontext():
                     outputs = _run(engine, signature, feeds, fetched, seconds_left())

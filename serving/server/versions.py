@@ -34,6 +34,11 @@ class _Model:
     def available(self) -> list[int]:
         return [number for number, version in self.versions.items() if version.state == State.AVAILABLE]
 
+    def wanted(self) -> list[int]:
+        """The versions with a folder that the policy could choose, newest first."""
+        folders = self.folders or {}
+        return sorted((number for number in self.config.specific or folders if number in folders), reverse=True)
+
     def has_given_up(self) -> bool:
         versions = self.versions.values()
         return any(version.error for version in versions) and not any(version.is_pending for version in versions)
@@ -49,14 +54,18 @@ class Models:
         load: Callable[[Path], Engine] = Engine,
         policy: LoadPolicy | None = None,
         labels: Labels | None = None,
+        has_ended: threading.Event | None = None,
     ) -> None:
+        """Knows of no version yet; `has_ended` is set by whoever sees a version's process end by itself."""
         self._models = {config.name: _Model(config) for config in configs}
         self._labels = labels or Labels()
         self._lock = threading.Lock()  # around the states of versions
-        self._attempts = Attempts(load, policy or LoadPolicy(), self._lock)
+        self._policy = policy or LoadPolicy()
+        self._attempts = Attempts(load, self._policy, self._lock)
         self._looking = threading.Lock()  # one thread loads and unloads
         self._configuring = threading.Lock()  # one change of configuration after another
         self._stopped = stopped or threading.Event()
+        self._has_ended = has_ended or threading.Event()
         self._poll_seconds = 0.0
         self._thread: threading.Thread | None = None
 
@@ -70,7 +79,8 @@ class Models:
         """Lends the engine of a version, the newest available one by default; it is not closed meanwhile.
 
         Raises:
-          StatusError: NOT_FOUND, or INVALID_ARGUMENT for a label, with the stock server's text.
+          StatusError: NOT_FOUND, or INVALID_ARGUMENT for a label, with the stock server's text; UNAVAILABLE, the
+            version's process has ended, and it is started again.
         """
         version = self._borrow(name, number if label is None else self._labels.number(name, label))
         assert version.engine is not None, "an available version has an engine"
@@ -151,6 +161,7 @@ class Models:
             as long as it takes.
         """
         self._stopped.set()
+        self._has_ended.set()  # wakes the thread
         if not self._looking.acquire(timeout=patience_seconds):
             return
         try:
@@ -204,7 +215,7 @@ class Models:
             failed = [model for model in waiting if model.has_given_up()]
             if failed or not waiting:
                 return failed
-            hopeless = [model for model in waiting if not model.folders]
+            hopeless = [model for model in waiting if not model.wanted()]
             if hopeless and not self._poll_seconds:
                 raise ServingError(f"{hopeless[0].complaint} Export a model there, or turn polling on.")
             is_looking = bool(self._poll_seconds)
@@ -213,7 +224,9 @@ class Models:
 
     def _keep_polling(self) -> None:
         next_look = self._next_look()
-        while not self._stopped.wait(self._nap(next_look)):
+        while not self._stopped.is_set():
+            self._has_ended.wait(self._nap(next_look))
+            self._has_ended.clear()
             is_looking = time.monotonic() >= next_look
             if is_looking:
                 next_look = self._next_look()
@@ -253,21 +266,27 @@ class Models:
                 f"No versions of servable {model.config.name} found under base path {base}. Did you forget to name "
                 "your leaf directory as a number (eg. '/1/')?",
             )
+            return
+        missing = sorted(set(model.config.specific) - set(model.folders))
+        if missing:
+            _complain(
+                model,
+                f"Versions {', '.join(map(str, missing))} of servable {model.config.name}, which its version policy "
+                f"names, were not found under base path {base}.",
+            )
 
     def _load_wanted(self, model: _Model, folders: dict[int, Path]) -> set[int]:
         """Loads wanted versions; a version that does not load gives its place to the next older one."""
-        specific = model.config.specific
-        wanted = sorted(specific or folders, reverse=True)
-        places = len(wanted) if specific or model.config.latest is None else model.config.latest
+        wanted = model.wanted()
+        places = len(wanted) if model.config.specific or model.config.latest is None else model.config.latest
         serving: set[int] = set()
         tried: set[int] = set()
         for number in wanted:
             if len(serving) == places:
                 break
-            if number in folders:
-                tried.add(number)
-                if self._is_loaded(model, number, folders[number]):
-                    serving.add(number)
+            tried.add(number)
+            if self._is_loaded(model, number, folders[number]):
+                serving.add(number)
         for number, version in model.versions.items():
             if version.is_pending and number not in tried:  # removed, or overtaken by a newer one
                 version.state, version.contents = State.END, None
@@ -276,15 +295,26 @@ class Models:
     def _is_loaded(self, model: _Model, number: int, folder: Path) -> bool:
         with self._lock:
             version = model.versions.setdefault(number, Version(number))
+        error = version.engine.why_ended() if version.state == State.AVAILABLE and version.engine else None
+        if error is not None:
+            version = self._begin_again(model, version, error)
         return self._attempts.is_loaded(model.config.name, version, folder)
+
+    def _begin_again(self, model: _Model, ended: Version, error: StatusError) -> Version:
+        """Puts a version that is to be loaded in the place of one whose process has ended; its users keep that one."""
+        logging.error("{name: %s version: %d}: %s", model.config.name, ended.number, error)
+        version = self._policy.after_sudden_end(ended, error)
+        with self._lock:
+            model.versions[ended.number] = version
+        self._retire(ended)
+        return version
 
     def _borrow(self, name: str, number: int | None) -> Version:
         with self._lock:
             model = self._models.get(name)
             available = model.available() if model else []
             if model is None or not available or (number is not None and number not in available):
-                wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
-                raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+                raise _refusal(model, name, number)
             version = model.versions[max(available) if number is None else number]
             version.users += 1
             return version
@@ -309,6 +339,15 @@ def _close(version: Version) -> None:
     assert version.engine is not None, "only a loaded version is closed"
     version.engine.close()
     version.engine, version.contents, version.state = None, None, State.END
+
+
+def _refusal(model: _Model | None, name: str, number: int | None) -> StatusError:
+    """What a request is told whose version is not there, or not now."""
+    for version in model.versions.values() if model else ():
+        if version.is_restarting and version.error and number in (None, version.number):
+            return StatusError(Code.UNAVAILABLE, f"Version {version.number} of {name}: {version.error.message}")
+    wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+    return StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
 
 def _complain(model: _Model, complaint: str) -> None:

@@ -72,10 +72,12 @@ def _address(process):
 
 
 @pytest.mark.slow
-def test_a_server_switches_versions_under_load_and_ends_quietly(versions, tmp_path):  # [31] [32] [34] [37]
+@pytest.mark.parametrize("flags", [[], ["--isolate_versions"]], ids=["one process", "a process each"])
+def test_a_server_switches_versions_under_load_and_ends_quietly(versions, tmp_path, flags):  # [31] [32] [34] [37]
     base = tmp_path / "model"
     base.mkdir()
-    process = _start("--port=0", "--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.1")
+    flags = ["--port=0", "--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.1", *flags]
+    process = _start(*flags)
     try:
         shutil.copytree(versions / "1", tmp_path / "1")
         (tmp_path / "1").rename(base / "1")  # the port opens only now that there is a model
@@ -94,7 +96,7 @@ def test_a_server_switches_versions_under_load_and_ends_quietly(versions, tmp_pa
             with PredictClient(address, "m") as client:
                 for _ in range(200):
                     found = client.status()
-                    if [v.version for v in found if v.state == "AVAILABLE"] == [number]:
+                    if [v.version for v in found if v.state in ("AVAILABLE", "UNLOADING")] == [number]:
                         return found
                     time.sleep(0.1)
             raise AssertionError(f"version {number} is not served: {found}")

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from functools import partial
 
 import numpy as np
@@ -52,18 +53,14 @@ def saved_model(tmp_path_factory):
 
 @pytest.fixture
 def open_engine(saved_model):
-    opened = []
+    with ExitStack() as opened:
 
-    def open_(per_model=False, directory=saved_model, **parameters):
-        batching = Batching(BatchingParameters(**{"num_batch_threads": 1, **parameters}), per_model)
-        engine = batching.load(directory)
-        opened.append((batching, engine))
-        return engine
+        def open_(per_model=False, directory=saved_model, **parameters):
+            batching = Batching(BatchingParameters(**{"num_batch_threads": 1, **parameters}), per_model)
+            opened.callback(batching.close)
+            return opened.enter_context(closing(batching.load(directory)))
 
-    yield open_
-    for batching, engine in opened:
-        engine.close()
-        batching.close()
+        yield open_
 
 
 def _ask(engine, signature="serving_default", outputs=None, timeout_s=None, **inputs):
@@ -293,6 +290,23 @@ def test_own_parameters_that_cannot_be_read_do_not_load(open_engine, saved_model
     (own / "batching_params.pbtxt").write_text("max_batch_size 4")
     with pytest.raises(StatusError, match="Invalid protobuf file"):
         open_engine(per_model=True, directory=own)
+
+
+def test_warming_up_does_not_wait_for_the_threads_that_answer_requests(saved_model):
+    batching = Batching(BatchingParameters(num_batch_threads=1, batch_timeout_micros=0))
+    with ExitStack() as opened:
+        pool = opened.enter_context(ThreadPoolExecutor(1))
+        opened.callback(batching.close)
+        serving, new = (opened.enter_context(closing(batching.load(saved_model))) for _ in range(2))
+        answer = pool.submit(_ask, serving, "gated", timeout_s=WAIT_S, x=_rows(1.0))  # has the only thread
+        while _ask(serving, x=_rows([2.0]), timeout_s=0.05)[0] != Code.RESOURCE_EXHAUSTED:
+            pass
+        with new.before_service():
+            (y,) = _ask(new, timeout_s=WAIT_S / 2, x=_rows([2.0]))
+        assert y.tolist() == [[3.0]]
+        with serving.before_service():
+            _ask(serving, "open", x=_rows(5.0))
+        assert answer.result(WAIT_S)[0].tolist() == [6.0]
 
 
 def test_closing_lets_the_running_batch_end(saved_model):

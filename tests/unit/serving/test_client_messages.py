@@ -147,3 +147,21 @@ def test_clients_never_import_tensorflow():
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "dtype"),
+    [([1], "int64", np.int64), ([1], "float", np.float32), (["a"], "string", object), ([[]], "string", object)],
+)
+def test_a_list_becomes_an_array_of_the_type_that_is_wanted(value, name, dtype):
+    array = arrays.typed(value, name)
+    assert array.dtype == dtype
+    assert array.tolist() == value
+
+
+def test_a_list_that_no_such_array_holds_is_refused_and_fractions_are_never_cut():
+    assert arrays.typed([1.5], "int32") == [1.5]
+    assert arrays.typed([1], "variant") == [1]
+    for value, name in (([2**40], "int32"), ([[1], [1, 2]], "float"), (["a"], "int64")):
+        with pytest.raises(InvalidRequest, match=f"cannot be sent as {name}"):
+            arrays.typed(value, name)

@@ -59,6 +59,7 @@ def test_a_contract_that_the_signatures_keep_is_taken_over(tmp_path):
         ({**CONTRACT, "done": "y"}, "done='y' is not carried"),
         ({**CONTRACT, "carried": ["state", "is_done", "y"]}, "'y' cannot be carried"),
         ({**CONTRACT, "carried": ["is_done"]}, "inputs of 'go_on' that nothing gives: state"),
+        ({**CONTRACT, "logged": ["x", "mood"]}, "inputs to be logged that 'begin' does not have: mood"),
         ({**CONTRACT, "chunk": "pace"}, "inputs of 'go_on' that nothing gives: steps"),
     ],
 )
