@@ -1,13 +1,17 @@
-"""How near do generated replies come to the company's, beside retrieved ones? chrF, variety and repetition of both.
+"""How near do generated replies come to the company's, beside retrieved ones? chrF, variety and repetition of all.
 
     python -m benchmarks.generated_replies --data DIR/sgd_dialogs/dev_1000.jsonl --workdir runs/sgd_replies
     python -m benchmarks.generated_replies --data DIR/bank_faq/faq.tsv --workdir runs/faq_replies
+    python -m benchmarks.generated_replies --data DIR/bank_faq/faq.tsv --workdir runs/faq_replies \
+        --retriever_config configs/customer_service/bank_faq.yaml --retriever_init_from "$(scripts/get_minilm)"
 
 Dialogues, or questions with their answers, are dealt to train, validation and test by a hash of their text. Generated:
 a GPT that learned the replies of the training part, from --init_from or, without it, from random weights and a
 vocabulary of that part; the most probable tokens, from the whole conversation. Retrieved: the reply that was given to
-the training part's most similar question by BM25, the two turns before it included. Both answer the same questions of
-the test part.
+the training part's most similar question by BM25, the two turns before it included. With --retriever_config there are
+two ways more. Found: the best reply of a dual encoder with BM25 that was tuned on the training part. Grounded: what a
+GPT writes from the best of these replies, numbers and codes only copied; the found one where it does not stand in them.
+All answer the same questions of the test part.
 """
 
 import json
@@ -21,6 +25,7 @@ from apps.flags import define_machine_flags, define_run_flags, run_from_flags, r
 from benchmarks.rank_table import refuse_stopped
 
 if TYPE_CHECKING:
+    from apps.customer_service.formats import Pair
     from kerasllm.config import Run
     from kerasllm.data import Dialogue
     from kerasllm.trained import Trained
@@ -32,11 +37,12 @@ MAX_NEW_TOKENS = 64
 
 
 class Question(NamedTuple):
-    """A turn of the company: what stands before it, for both ways, and what it says."""
+    """A turn of the company: what stands before it, for all ways, and what it says."""
 
     prompt: str
     query: str
     reply: str
+    pair: "Pair"
 
 
 def define_flags() -> None:
@@ -46,6 +52,8 @@ def define_flags() -> None:
     define_machine_flags()
     flags.DEFINE_string("data", None, "Dialogues (.jsonl), or a table with columns question and answer.", required=True)
     flags.DEFINE_string("init_from", None, "Pretraining workdir of a GPT.")
+    flags.DEFINE_string("retriever_config", None, "YAML with the part matching; adds the ways found and grounded.")
+    flags.DEFINE_string("retriever_init_from", None, "Hugging Face folder or pretraining workdir of its encoder.")
     flags.DEFINE_string("workdir", None, "Folder of the run; a finished one is read, not computed.", required=True)
     flags.DEFINE_integer("questions", 200, "Of the test part, drawn by --question_seed.", lower_bound=1)
     flags.DEFINE_integer("question_seed", 1, "Of the drawing.")
@@ -66,6 +74,11 @@ def main() -> None:
     similar = bm25.scores([one.query for one in past], [one.query for one in asked]).argmax(axis=1)
     generated = replies_to(trained, [one.prompt for one in asked], MAX_NEW_TOKENS)
     ways = {"generated": generated, "retrieved": [past[place].reply for place in similar]}
+    if FLAGS.retriever_config is not None:
+        from benchmarks.grounded_replies import found_and_grounded
+
+        judged = [one.pair for one in questions_of(parts["validation"], trained.run)]
+        ways |= found_and_grounded([one.pair for one in past], judged, [one.pair for one in asked], trained.run)
     true, said = [one.reply for one in asked], {one.reply for one in past}
     table = {way: figures(replies, true, said) for way, replies in (*ways.items(), ("the company's", true))}
     print(f"{'':14}" + "".join(f"{name:>12}" for name in table["generated"]) + f"   {len(asked)} questions")
@@ -117,6 +130,7 @@ def tuned(run: "Run", train: list["Dialogue"], validation: list["Dialogue"]) -> 
 
 def questions_of(dialogues: list["Dialogue"], run: "Run") -> list[Question]:
     """Every turn of the company that follows one of the customer."""
+    from apps.customer_service.formats import Pair
     from kerasllm.text.chat import Role, reply_prompt
     from kerasllm.text.turns import ASSISTANT, CUSTOMER, join_turns, query_texts
 
@@ -130,7 +144,10 @@ def questions_of(dialogues: list["Dialogue"], run: "Run") -> list[Question]:
                 contexts.append(join_turns((names[role], text) for role, text in said[:-1]))
                 rows.append((reply_prompt(run.data.chat, said), turn.text, answer.text))
     queries = query_texts([question for _, question, _ in rows], contexts, CONTEXT_TURNS).numpy()
-    return [Question(prompt, query.decode(), reply) for (prompt, _, reply), query in zip(rows, queries, strict=True)]
+    return [
+        Question(prompt, query.decode(), reply, Pair(asked, reply, context))
+        for (prompt, asked, reply), query, context in zip(rows, queries, contexts, strict=True)
+    ]
 
 
 def figures(replies: list[str], true: list[str], said: set[str]) -> dict[str, float]:

@@ -47,15 +47,19 @@ def define_flags() -> None:
     flags.DEFINE_bool("keras", True, "Measure the server around model.predict.")
     flags.DEFINE_list("clients", ["1", "4", "16", "64"], "Clients at a time.")
     flags.DEFINE_integer("rounds", 3, "Rounds; every side is measured once in each.", lower_bound=1)
+    flags.DEFINE_integer("pairs", 15, "Turns of a second of bare calls and a second of served ones.", lower_bound=1)
     flags.DEFINE_float("seconds", 5.0, "Time for which each figure is measured.", lower_bound=0.1)
 
 
 def main() -> None:
     """Starts all sides, takes rounds by turns and prints what came out."""
+    from serving.server.engine import Engine
+
     sentences = minilm.read_sentences(FLAGS.data, FLAGS.num_sentences)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         version = minilm.write_minilm(FLAGS.minilm, Path(folder))
-        measures = in_process(version, sentences)
+        engine = Engine(version)
+        measures = in_process(engine, sentences)
         for name, server in start_sides(version.parent).items():
             stack.enter_context(server)
             address = server.address()
@@ -66,7 +70,10 @@ def main() -> None:
             stack.enter_context(generator)
             for clients in map(int, FLAGS.clients):
                 measures[f"{name}, {clients}"] = asked(server, generator, clients)
+            if name == OURS:
+                ours = generator
         report(take_rounds(measures))
+        report_added(engine, sentences, ours)
 
 
 def start_sides(base_path: Path) -> dict[str, Server]:
@@ -109,29 +116,34 @@ def figures(calls: Calls, server_cores: float) -> dict[str, float]:
     }
 
 
-def in_process(version: Path, sentences: list[str]) -> dict[str, Measure]:
-    """The exported model without a server: what there is to be reached, and the latency of the bare call."""
-    from serving.server.engine import Engine
-
-    engine = Engine(version)
+def in_process(engine: "Engine", sentences: list[str]) -> dict[str, Measure]:
+    """The exported model without a server: what there is to be reached."""
     texts = np.array([sentence.encode() for sentence in sentences], object)
-    bare = {"in process, batch 1": lambda: run_batches(engine, texts, 1, 1)}
     rows = FLAGS.max_batch_size
     batches = {
-        f"in process, batch {rows}, {count} threads": lambda count=count: run_batches(engine, texts, rows, count)
+        f"in process, batch {rows}, {count} threads": lambda count=count: figures_of_batches(engine, texts, rows, count)
         for count in range(1, MOST_THREADS + 1)
     }
-    return {**bare, **batches}
+    return {"in process, batch 1": lambda: figures_of_batches(engine, texts, 1, 1), **batches}
 
 
-def run_batches(engine: "Engine", texts: np.ndarray, rows: int, num_threads: int) -> dict[str, float]:
+def figures_of_batches(engine: "Engine", texts: np.ndarray, rows: int, num_threads: int) -> dict[str, float]:
+    """The columns of the table for batches of equal size in so many threads."""
+    computed = time.process_time()
+    calls = run_batches(engine, texts, rows, num_threads, FLAGS.seconds)
+    seconds = float(calls.ends.max() - calls.begins.min())
+    one = figures(calls, (time.process_time() - computed) / seconds)
+    return {**one, "rate": one["rate"] * rows}
+
+
+def run_batches(engine: "Engine", texts: np.ndarray, rows: int, num_threads: int, seconds: float) -> Calls:
     """Runs batches of equal size in so many threads."""
     signature = engine.signatures["serving_default"]
     feed, fetch = signature.inputs["text"].name, signature.outputs["embedding"].name
     batches: Iterator[np.ndarray] = itertools.cycle([texts[at : at + rows] for at in range(0, len(texts), rows)])
     taking = threading.Lock()
     times: list[tuple[float, float]] = []
-    end = time.monotonic() + FLAGS.seconds
+    end = time.monotonic() + seconds
 
     def run() -> None:
         while (begin := time.monotonic()) < end:
@@ -140,15 +152,13 @@ def run_batches(engine: "Engine", texts: np.ndarray, rows: int, num_threads: int
             engine.run([(feed, batch)], [fetch])
             times.append((begin, time.monotonic()))
 
-    computed, threads = time.process_time(), [threading.Thread(target=run) for _ in range(num_threads)]
+    threads = [threading.Thread(target=run) for _ in range(num_threads)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     begins, ends = np.array(times).T
-    calls = Calls(begins, ends, np.full(len(times), "OK"), 0.0)
-    one = figures(calls, (time.process_time() - computed) / float(ends.max() - begins.min()))
-    return {**one, "rate": one["rate"] * rows}
+    return Calls(begins, ends, np.full(len(times), "OK"), 0.0)
 
 
 def take_rounds(measures: dict[str, Measure]) -> dict[str, dict[str, list[float]]]:
@@ -179,13 +189,25 @@ def report(values: dict[str, dict[str, list[float]]]) -> None:
         if any(name.startswith(peer) for name in values):
             name = best_of(values, peer)[0]
             print(f"of {name}: {spread(values, ours[0], name)}; bar 1.20")
-    if f"{OURS}, 1" in values:
-        served, bare = values[f"{OURS}, 1"]["p50"], values["in process, batch 1"]["p50"]
-        added = [one - other for one, other in zip(served, bare, strict=True)]
-        print(
-            f"added by the server to a bare call, p50 with one client: {statistics.median(added):.2f} ms "
-            f"({min(added):.2f} to {max(added):.2f}); bar 1.50"
-        )
+
+
+def report_added(engine: "Engine", sentences: list[str], ours: Generator) -> None:
+    """Prints what the server adds to a bare call when there is one client: the same sentences by turns."""
+    texts = np.array([sentence.encode() for sentence in sentences], object)
+    sides = {
+        "bare": lambda: run_batches(engine, texts, 1, 1, seconds=1),
+        "served": lambda: ours.ask(clients=1, seconds=1),
+    }
+    p50: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(FLAGS.pairs):
+        for name in list(sides) if number % 2 == 0 else list(sides)[::-1]:
+            p50[name].append(sides[name]().milliseconds(50))
+    added = sorted(served - bare for served, bare in zip(p50["served"], p50["bare"], strict=True))
+    low, high = added[len(added) // 4], added[-1 - len(added) // 4]
+    print(
+        f"added by the server to a bare call of {statistics.median(p50['bare']):.2f} ms, p50 with one client, "
+        f"{len(added)} pairs: {statistics.median(added):.2f} ms (middle half {low:.2f} to {high:.2f}); bar 1.50"
+    )
 
 
 def best_of(values: dict[str, dict[str, list[float]]], side: str) -> tuple[str, float]:

@@ -85,16 +85,7 @@ def assemble(workdir: Path, replies: Sequence[str] | None = None, passages: Sequ
     matching, intent = trained.load(workdir / "matching"), trained.load(workdir / "intent")
     settings, history = matching.run.assistant, read_pairs(workdir / KEPT, "train")
     catalogue = list(dict.fromkeys(read_replies(workdir / KEPT / "replies.tsv") if replies is None else replies))
-    entries, owners = _entries(catalogue, history, settings.past_questions)
-    index = ReplyIndex(
-        matching,
-        catalogue,
-        entries,
-        owners,
-        fusion=settings.fusion,
-        dense_share=settings.dense_share,
-        same_language=settings.same_language,
-    )
+    index = index_of(matching, catalogue, history)
     documents = None
     if passages:
         texts = [f"{passage.heading} {passage.text}".strip() for passage in passages]
@@ -226,8 +217,23 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return lines.getvalue()
 
 
-def _entries(catalogue: Sequence[str], history: Sequence[Pair], most: int) -> tuple[list[str], list[int]]:
-    """What each reply is found by: its own text, and the questions that it answered most often."""
+def index_of(matching: trained.Trained, catalogue: Sequence[str], history: Sequence[Pair]) -> ReplyIndex:
+    """The index of a catalogue by a dual encoder, whose run says how; `history` tells what each reply answered."""
+    settings = matching.run.assistant
+    entries, owners = entries_of(catalogue, history, settings.past_questions)
+    return ReplyIndex(
+        matching,
+        catalogue,
+        entries,
+        owners,
+        fusion=settings.fusion,
+        dense_share=settings.dense_share,
+        same_language=settings.same_language,
+    )
+
+
+def entries_of(catalogue: Sequence[str], history: Sequence[Pair], most: int) -> tuple[list[str], list[int]]:
+    """What each reply is found by (its own text, the questions it answered most often), and which reply that is."""
     asked: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in history:
         asked[pair.reply][pair.question] += 1

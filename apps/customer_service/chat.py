@@ -1,6 +1,7 @@
 """Talks to a served assistant, turn by turn; personal data is masked in the log.
 
 python -m apps.customer_service.chat --server 127.0.0.1:8500 --model assistant [--log chat.jsonl] [--questions FILE]
+    [--generate]
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 KEPT_TURNS = 10  # of the conversation, sent as context
 SHOWN = ("action", "reason", "intent", "intent_score", "score", "matched_reply", "matched_question", "source")
+WRITTEN = ("action", "reason", "intent", "score", "source", "generated", "cited", "document")  # with --generate
 
 
 def define_flags() -> None:
@@ -31,6 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_string("questions", None, "File with one question a line; without it, standard input.")
     flags.DEFINE_string("log", None, "File that each turn is appended to, as JSON lines.")
     flags.DEFINE_bool("mask", True, "Mask e-mail addresses, phone, card and identity numbers in the log.")
+    flags.DEFINE_bool("generate", False, "Let the assistant write replies of its own; it needs a generator.")
     flags.DEFINE_bool("reasons", True, "Show why, under each answer.")
 
 
@@ -45,7 +48,7 @@ def main() -> None:
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}).") from None
     is_dialogue = lines is sys.stdin and sys.stdin.isatty()
     with PredictClient(FLAGS.server, FLAGS.model, FLAGS.deadline_s) as client:
-        for question, answer in converse(client, _prompted(lines) if is_dialogue else lines):
+        for question, answer in converse(client, _prompted(lines) if is_dialogue else lines, FLAGS.generate):
             if not is_dialogue:
                 print(f"customer:  {question}")
             print(f"assistant: {answer['reply']}")
@@ -55,10 +58,12 @@ def main() -> None:
                 write_turn(log, question, answer, mask=FLAGS.mask)
 
 
-def converse(client: "PredictClient", lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def converse(
+    client: "PredictClient", lines: Iterable[str], generate: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each question with the assistant's answer; the turns before it go along as context."""
     from kerasllm.text.turns import join_turns
-    from serving.clients import reply
+    from serving.clients import generate_reply, reply
 
     turns: list[tuple[str, str]] = []
     for line in lines:
@@ -67,7 +72,7 @@ def converse(client: "PredictClient", lines: Iterable[str]) -> Iterator[tuple[st
             turns = []
             continue
         context = join_turns(turns[-KEPT_TURNS:])
-        answer = dataclasses.asdict(reply(client, question, context))
+        answer = dataclasses.asdict((generate_reply if generate else reply)(client, question, context))
         turns += [("customer", question), ("assistant", str(answer["reply"]))]
         yield question, answer
 
@@ -75,6 +80,12 @@ def converse(client: "PredictClient", lines: Iterable[str]) -> Iterator[tuple[st
 def described(answer: dict[str, Any]) -> str:
     """Why the assistant said it, in a line."""
     parts = [f"{answer['action']}: {answer['reason']}"]
+    if "generated" in answer:
+        parts += [
+            f"{answer['source']} {answer['score']:.2f}",
+            *(f"cited {cited!r}" for cited in answer["cited"] if cited),
+        ]
+        return "; ".join([*parts, *([f"document {answer['document']}"] if answer["document"] else [])])
     parts.append(f"intent {answer['intent']} {answer['intent_score']:.2f}")
     parts.append(f"match {answer['score']:.2f} by {answer['matched_question']!r}")
     if answer["missing_slot"]:
@@ -87,12 +98,19 @@ def described(answer: dict[str, Any]) -> str:
 def write_turn(log: TextIO, question: str, answer: dict[str, Any], *, mask: bool) -> None:
     """Appends one turn to the log, at once."""
     turn = {"time": round(time.time(), 3), "question": question, "reply": answer["reply"]}
-    turn |= {name: answer[name] for name in SHOWN}
+    turn |= {name: answer[name] for name in (WRITTEN if "generated" in answer else SHOWN)}
     if mask:
-        from kerasllm.text.privacy import mask_personal_data
-
-        turn = {key: mask_personal_data(value) if isinstance(value, str) else value for key, value in turn.items()}
+        turn = {key: _masked(value) for key, value in turn.items()}
     print(json.dumps(turn, ensure_ascii=False), file=log, flush=True)
+
+
+def _masked(value: Any) -> Any:
+    """A value of the log, and the strings of a list, without personal data."""
+    from kerasllm.text.privacy import mask_personal_data
+
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    return mask_personal_data(value) if isinstance(value, str) else value
 
 
 def _prompted(lines: TextIO) -> Iterator[str]:

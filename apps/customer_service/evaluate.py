@@ -17,6 +17,8 @@ from kerasllm.errors import ConfigError
 if TYPE_CHECKING:
     from apps.customer_service.assembly import Assembled
     from apps.customer_service.formats import Pair
+    from apps.customer_service.generating import GeneratingAssistant
+    from kerasllm.export.assistant import Confidence
 
 FLAGS = flags.FLAGS
 COLUMNS = ("question", "expected", "reply", "action", "score", "matched_reply", "matched_question", "intent", "source")
@@ -35,9 +37,10 @@ def main() -> None:
     """Answers, prints the figures, and writes them and every answer."""
     if not FLAGS.data and not FLAGS.intents:
         raise ConfigError("give --data (questions with replies), --intents (questions with intents), or both.")
-    from apps.customer_service import assembly
+    from apps.customer_service import assembly, generating
     from apps.customer_service.documents import read_documents
     from apps.customer_service.formats import read
+    from apps.customer_service.task import KEPT, read_pairs
 
     passages = read_documents(Path(FLAGS.documents)) if FLAGS.documents else []
     assembled = assembly.assemble(Path(FLAGS.workdir), passages=passages)
@@ -46,7 +49,13 @@ def main() -> None:
     if FLAGS.intents:
         scores["intents"] = judge_intents(assembled, FLAGS.intents)
     if FLAGS.data:
-        scores["replies"], rows = judge_replies(assembled, read(f"pairs={FLAGS.data}").pairs)
+        pairs, validation = read(f"pairs={FLAGS.data}").pairs, read_pairs(assembled.workdir / KEPT, "validation")
+        confidence = assembly.fit(assembled, validation)
+        scores["replies"], rows = judge_replies(assembled, confidence, pairs)
+        if generating.has_generator(assembled.workdir):
+            scores["written_replies"] = judge_written(
+                assembled, generating.add_generator(assembled, confidence, validation), pairs
+            )
     output = Path(FLAGS.output)
     with writing_to(output):
         output.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -65,16 +74,16 @@ def judge_intents(assembled: "Assembled", path: str) -> dict[str, Any]:
     return {"num_examples": len(examples), **next(iter(figures.values()), {})}
 
 
-def judge_replies(assembled: "Assembled", pairs: list["Pair"]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def judge_replies(
+    assembled: "Assembled", confidence: "Confidence", pairs: list["Pair"]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures of the replies, and what the assistant said to each question."""
     import numpy as np
 
     from apps.customer_service import assembly
-    from apps.customer_service.task import KEPT, read_pairs
     from kerasllm import decisions
     from kerasllm.export.assistant import ANSWER, ASK_SLOT, DRAFT
 
-    confidence = assembly.fit(assembled, read_pairs(assembled.workdir / KEPT, "validation"))
     ranks = assembly.ranks(assembled, confidence, pairs)
     answers = list(assembly.answer(assembled.signatures(confidence), pairs))
     actions = np.array([answer["action"] for answer in answers])
@@ -101,6 +110,28 @@ def judge_replies(assembled: "Assembled", pairs: list["Pair"]) -> tuple[dict[str
         for answer, pair in zip(answers, pairs, strict=True)
     ]
     return figures, rows
+
+
+def judge_written(assembled: "Assembled", assistant: "GeneratingAssistant", pairs: list["Pair"]) -> dict[str, Any]:
+    """How many replies are written ones, how many of these agree with a right one, and why others are not given."""
+    import collections
+
+    from apps.customer_service import generating
+    from kerasllm.export.grounded_reply import GENERATED
+
+    said = generating.write_replies(assistant, pairs)
+    is_given = said["source"] == GENERATED
+    is_right = generating.judge(assembled, assistant, pairs, said["generated"].tolist())
+    reasons = collections.Counter(reason.partition("; ")[0] for reason in said["reason"][~is_given].tolist())
+    return {
+        "num_examples": len(pairs),
+        "stated_precision": assistant.confidence.precision,
+        "min_score": assistant.confidence.min_score,
+        "share_written": float(is_given.mean()),
+        "precision_of_written": float(is_right[is_given].mean()) if is_given.any() else None,
+        "share_right_of_all": float(is_right.mean()),
+        "retrieved_instead": dict(reasons.most_common()),
+    }
 
 
 def report(scores: dict[str, Any]) -> str:

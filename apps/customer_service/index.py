@@ -7,6 +7,7 @@ python -m apps.customer_service.index --workdir runs/support --replies replies.t
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -34,7 +35,7 @@ def define_flags() -> None:
 
 def main() -> None:
     """Embeds replies and passages, chooses the thresholds on the validation part, exports and checks."""
-    from apps.customer_service import assembly
+    from apps.customer_service import assembly, generating
     from apps.customer_service.documents import read_documents
     from apps.customer_service.task import KEPT, read_pairs
     from kerasllm.export import GOLDEN_TEXTS, Call, arrays_of, bytes_of, write_export
@@ -43,8 +44,9 @@ def main() -> None:
     replies = assembly.read_replies(Path(FLAGS.replies)) if FLAGS.replies else None
     passages = read_documents(Path(FLAGS.documents)) if FLAGS.documents else []
     assembled = assembly.assemble(workdir, replies, passages)
-    confidence = assembly.fit(assembled, read_pairs(workdir / KEPT, "validation"))
-    signatures = assembled.signatures(confidence)
+    validation = read_pairs(workdir / KEPT, "validation")
+    confidence = assembly.fit(assembled, validation)
+    signatures: Any = assembled.signatures(confidence)
 
     import numpy as np
     import tensorflow as tf
@@ -61,12 +63,21 @@ def main() -> None:
         Call("embed", texts, arrays_of(signatures.embed(tf.constant(golden)))),
         Call("token_ids", texts, arrays_of(signatures.token_ids(tf.constant(golden)))),
     ]
+    written: dict[str, Any] = {}
+    if generating.has_generator(workdir):
+        assistant = generating.add_generator(assembled, confidence, validation)
+        signatures, written = assistant.signatures, {"written_replies": dataclasses.asdict(assistant.confidence)}
+        most = assistant.generator.run.grounding.max_new_tokens
+        asked = {**both, **arrays_of(generating.greedy_settings(len(SAMPLES), most))}
+        answers = signatures.traced()(**{name: tf.constant(column) for name, column in asked.items()})
+        calls.append(Call("generate_reply", asked, arrays_of(answers)))
     notes = {
         "format_version": FORMAT_VERSION,
         "name": FLAGS.name,
         "num_replies": assembled.index.num_replies,
         "num_passages": len(passages),
         "confidence": dataclasses.asdict(confidence),
+        **written,
         "tokenizer_fingerprint": assembled.intent.tokenizer.fingerprint,
     }
     labels = "".join(f"{label}\n" for label in assembled.intent.run.data.labels)
@@ -74,6 +85,8 @@ def main() -> None:
     folder = write_export(signatures, calls, bytes_of(signatures.variables), FLAGS.base_path, FLAGS.name, files)
     print(f"{assembled.index.num_replies:,} replies and {len(passages):,} passages of documents")
     print(f"answers from {confidence.answer_from:.3f} on (stated precision {confidence.precision})")
+    if written:
+        print(f"writes replies of its own from {assistant.confidence.min_score:.3f} on")
     print(f"Exported {workdir} to {folder}")
 
 

@@ -14,7 +14,13 @@ from kerasllm.data.pairs import (
 )
 from kerasllm.data.pipelines import pretraining_batches, steps_per_epoch
 from kerasllm.data.prepare import prepare_corpus
-from kerasllm.data.replies import LearnedReplies, learned_replies, reply_batches, reply_steps_per_epoch
+from kerasllm.data.replies import (
+    LearnedReplies,
+    learned_replies,
+    replies_after,
+    reply_batches,
+    reply_steps_per_epoch,
+)
 from kerasllm.data.splits import drop_shared, normal_form, split_by_text, text_key
 from kerasllm.data.tables import NO_LABEL, OUT_OF_SCOPE, LabelledTexts, read_columns, read_labelled, read_texts
 
@@ -50,6 +56,7 @@ __all__ = [
     "read_labelled",
     "read_tables",
     "read_texts",
+    "replies_after",
     "reply_batches",
     "reply_steps_per_epoch",
     "reranking_batches",

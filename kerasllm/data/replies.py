@@ -76,9 +76,39 @@ def learned_replies(dialogues: Sequence[Dialogue], tokenizer: Tokenizer, run: Ru
         ]
     if not written:
         raise DataError("The dialogues have no turn of the company. Give dialogues of two sides.")
+    return _joined(written, special.pad)
+
+
+def replies_after(
+    prompts: Sequence[np.ndarray], replies: Sequence[str], tokenizer: Tokenizer, run: Run
+) -> LearnedReplies:
+    """Sequences of one reply each, behind prompts that are written already; the prompts are not learned.
+
+    Args:
+      prompts: token ids that end with the beginning of the assistant's turn, bos not among them.
+      replies: C texts; one that is too long for run.train.sequence_length loses its end.
+      tokenizer: that the prompts are of.
+      run: data.chat says what stands behind a reply.
+
+    Raises:
+      DataError: there is no reply.
+    """
+    if not prompts:
+        raise DataError("There is no reply to learn. Give questions with replies.")
+    suffix, special = run.data.chat.roles.assistant.suffix, tokenizer.special
+    ids = np.split(*_values_and_cuts(tokenizer, [f"{reply}{suffix}" for reply in replies]))
+    nothing = np.zeros(0, np.int32)
+    written = [
+        _write_sequence(special.bos, special.eos, run.train.sequence_length, nothing, [Exchange(*pair)], 0)
+        for pair in zip(prompts, ids, strict=True)
+    ]
+    return _joined(written, special.pad)
+
+
+def _joined(written: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], pad: int) -> LearnedReplies:
     token_ids, labels, weights = (np.concatenate(parts) for parts in zip(*written, strict=True))
     starts = np.cumsum([0, *(len(ids) for ids, _, _ in written)])
-    return LearnedReplies(token_ids, labels, weights, starts, special.pad)
+    return LearnedReplies(token_ids, labels, weights, starts, pad)
 
 
 def reply_batches(replies: LearnedReplies, run: Run, *, training: bool, start_step: int = 0) -> tf.data.Dataset:

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm.export.signatures import ClassifierSignatures
-from kerasllm.text.slots import Slot, Templates, find_values, has_chinese
-from kerasllm.text.turns import ASSISTANT, open_request, query_texts
+from kerasllm.text.named_values import filled_or_named, named_values
+from kerasllm.text.slots import Slot, Templates, has_chinese
+from kerasllm.text.turns import open_request, query_texts
 
 ANSWER, ASK_SLOT, DOCUMENT, HAND_OVER = "answer", "ask_slot", "document", "hand_over"  # what an assistant does
 DRAFT = "draft: a person fills the blanks"  # reason of a hand-over with a sure reply
@@ -161,14 +162,28 @@ class AssistantSignatures(tf.Module):
         matched_question (the entry that found it), score, similarity; missing_slot; intent, intent_score,
         out_of_scope; source (of a passage). And [B, K]: candidates, candidate_scores.
         """
+        return self.decide(question, self.look_up(question, context))
+
+    def look_up(self, question: tf.Tensor, context: tf.Tensor) -> dict[str, Any]:
+        """What is known before anything is said.
+
+        Returns: query [B] string; intent, see `intent`; found, see Ranker.ranked; values [B, S] string that the
+          customer named.
+        """
         before, request, asked = open_request(context, [tuple(slot.ask.values()) for slot in self._slots])
         is_open = asked >= 0
         wish = tf.where(is_open, request, question)
         query = query_texts(wish, tf.where(is_open, before, context), self._context_turns)
         intent = self.intent(wish)
         found = self._ranker.ranked(query, intent["probabilities"], self._confidence)
+        values = named_values(question, context, self._slots, asked)
+        return {"query": query, "intent": intent, "found": found, "values": values}
+
+    def decide(self, question: tf.Tensor, looked_up: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """What to say and why, see `reply`."""
+        query, intent, found = (looked_up[name] for name in ("query", "intent", "found"))
         best = found["replies"][:, 0]
-        filled = self._templates.fill(best, self._values(question, context, asked))
+        filled = self._templates.fill(best, looked_up["values"])
         similarity, score = found["similarity"][:, 0], found["probabilities"][:, 0]
         in_scope = ~intent["out_of_scope"]
         is_sure = in_scope & (score >= self._confidence.answer_from) & (similarity >= self._confidence.similarity_from)
@@ -237,11 +252,9 @@ class AssistantSignatures(tf.Module):
             "token_ids": tf.function(self.token_ids, autograph=False).get_concrete_function(text=strings),
         }
 
-    def _values(self, question: tf.Tensor, context: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
-        """What the customer named: in the question, else newest first in the earlier turns; [B, S] string."""
-        own_words = tf.strings.regex_replace(context, rf"(?m)^{ASSISTANT}: [^\n]*$", "")
-        now = find_values(question, self._slots, bare_for=asked)
-        return tf.where(tf.equal(now, ""), find_values(own_words, self._slots, last=True), now)
+    def written(self, replies: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """Replies [B, K] int32 with the values [B, S] of their slots: [B, K] string; `{slot}` where one is missing."""
+        return filled_or_named(self._templates, self._slots, replies, values)
 
     def _passage(self, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The nearest passage, its source, and whether it is near enough."""

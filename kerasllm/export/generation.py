@@ -15,11 +15,20 @@ import tensorflow as tf
 from kerasllm.config import Chat
 from kerasllm.export.narrow import computing_in_bfloat16
 from kerasllm.export.narrow_generator import compare_losses, narrowing_section
-from kerasllm.export.prompts import first_stop, prompt_rows, texts_between, without_half_character
+from kerasllm.export.prompts import checked, first_stop, prompt_rows, texts_between, without_half_character
 from kerasllm.export.sample_calls import sample_calls, sample_chunk
 from kerasllm.export.savedmodel import bytes_of, write_export
 from kerasllm.export.searching import Signature, searching_signatures
-from kerasllm.export.settings import SETTINGS, rules_of, sampling_of
+from kerasllm.export.settings import (
+    MOST_FORBIDDEN,
+    MOST_FORBIDDEN_BYTES,
+    MOST_STOPS,
+    SETTINGS,
+    few_enough,
+    rules_of,
+    sampling_of,
+    short_enough,
+)
 from kerasllm.export.streaming import STREAMING, STREAMING_FILE
 from kerasllm.models import GPTCausalLM
 from kerasllm.models.generation import Decoding, Forbids, begin, proceed
@@ -82,29 +91,119 @@ def write_generator(
     return write_export(signatures, calls, bytes_of(exported.weights), base_path, name, files, warmup, about)
 
 
-class GenerationSignatures(tf.Module):
-    """The functions of an exported GPT.
+class Generation:
+    """What an exported GPT computes: signatures as plain functions of tensors.
 
-    It tracks the plain variables behind the Keras ones, see ClassifierSignatures.
+    No tf.Module, which would track the model; see GenerationSignatures.
 
     Args:
       model: the causal language model.
       tokenizer: of the model; tokenizes and detokenizes in the graph.
 
     Attributes:
-      signature: traces one of them by its name.
+      max_length: tokens of a prompt with its continuation.
     """
 
     def __init__(self, model: GPTCausalLM, tokenizer: Tokenizer) -> None:
-        super().__init__(name="generator")
-        self._tracked = [variable.value for variable in model.weights]
-        self._tracked_text = tokenizer.assets
+        self._model = model
+        self._tokenizer = tokenizer
+        self._end_id = tokenizer.special.eos
         self.max_length = model.backbone.options.max_length
-        special = tokenizer.special
-        options = model.backbone.options
+
+    def functions(self) -> dict[str, Signature]:
+        """Each signature with the specs of its inputs."""
+        asked = {"prompt": tf.TensorSpec([None], tf.string), **SETTINGS}
+        forbidden = {"forbidden": tf.TensorSpec([None, None], tf.string)}
+        chunk = {"chunk_tokens": tf.TensorSpec([None], tf.int32)}
+        return {
+            "generate": (self.generate, asked),
+            "generate_without": (self.generate_without, {**asked, **forbidden}),
+            "prefill": (self.prefill, asked),
+            "decode_chunk": (self.decode_chunk, {**chunk, **self._state_specs(), **SETTINGS}),
+            **searching_signatures(self._model, self._tokenizer),
+        }
+
+    def generate(self, prompt: Any, **settings: Any) -> dict[str, Any]:
+        """Whole continuations."""
+        state, prompt_lengths, limits, sampling = self._read(prompt, settings)
+        return self._finish(state, prompt_lengths, limits, sampling, settings["stop"])[1]
+
+    def generate_without(self, prompt: Any, forbidden: Any, **settings: Any) -> dict[str, Any]:
+        """Whole continuations in which no forbidden word of the row stands."""
+        are_few = few_enough(forbidden, MOST_FORBIDDEN, "forbidden")
+        are_short = short_enough(forbidden, MOST_FORBIDDEN_BYTES, "forbidden")
+        with tf.control_dependencies(checked({**are_few, **are_short})):
+            forbids = forbid(self._tokenizer, tf.identity(forbidden))
+        state, prompt_lengths, limits, sampling = self._read(prompt, settings, forbids)
+        return self._finish(state, prompt_lengths, limits, sampling, settings["stop"], forbids=forbids)[1]
+
+    def prefill(self, prompt: Any, **settings: Any) -> dict[str, Any]:
+        """The first new token, and the state that `decode_chunk` goes on from."""
+        state, prompt_lengths, limits, sampling = self._read(prompt, settings)
+        state, answers = self._finish(state, prompt_lengths, limits, sampling, settings["stop"], num_steps=0)
+        return {**answers, **_carried(state, prompt_lengths)}
+
+    def decode_chunk(self, chunk_tokens: Any, **inputs: Any) -> dict[str, Any]:
+        """Some tokens more, and the state after them; `inputs` are the state and the settings."""
+        sampling, prompt_lengths = sampling_of(inputs), inputs["prompt_lengths"]
+        limits = prompt_lengths + tf.minimum(inputs["max_new_tokens"], self.max_length - prompt_lengths)
+        cache = tf.cast(inputs["cache"], self._model.backbone.compute_dtype)
+        layers = tf.unstack(tf.transpose(cache, [1, 2, 0, 3, 4, 5]))
+        caches = [(pair[0], pair[1]) for pair in layers]
+        state = Decoding(inputs["token_ids"], inputs["lengths"], inputs["is_done"], caches)
+        steps = tf.reduce_max(chunk_tokens)
+        state, answers = self._finish(state, prompt_lengths, limits, sampling, inputs["stop"], steps)
+        return {**answers, **_carried(state, prompt_lengths)}
+
+    def _read(
+        self, prompt: Any, settings: Mapping[str, Any], forbids: Forbids | None = None
+    ) -> tuple[Decoding, Any, Any, Sampling]:
+        """The state with the first new token, lengths of the prompts, limits of the rows."""
+        rows, lengths = prompt_rows(self._tokenizer, prompt, self.max_length, rules_of(settings))
+        limits = lengths + tf.minimum(settings["max_new_tokens"], self.max_length - lengths)
+        sampling = sampling_of(settings)
+        columns = tf.maximum(tf.reduce_max(limits), 2)  # 2: of an empty batch too
+        return begin(self._model, rows, lengths, columns, sampling, forbids), lengths, limits, sampling
+
+    def _finish(
+        self,
+        state: Decoding,
+        prompt_lengths: Any,
+        limits: Any,
+        sampling: Sampling,
+        stop: Any,
+        num_steps: Any = None,
+        forbids: Forbids | None = None,
+    ) -> tuple[Decoding, dict[str, Any]]:
+        """Goes on until all rows have ended, or for `num_steps`; the state and the answers so far."""
+        with tf.control_dependencies(checked(few_enough(stop, MOST_STOPS, "stop"))):
+            stop = tf.identity(stop)
+
+        def is_stopped(token_ids: Any, lengths: Any) -> Any:
+            def found() -> Any:
+                return first_stop(texts_between(self._tokenizer, token_ids, prompt_lengths, lengths), stop) >= 0
+
+            return tf.cond(tf.reduce_any(tf.not_equal(stop, "")), found, lambda: tf.zeros_like(lengths, tf.bool))
+
+        state = proceed(self._model, state, limits, sampling, (self._end_id,), is_stopped, num_steps, forbids)
+        newest = tf.gather(state.token_ids, state.lengths - 1, batch_dims=1)
+        text = texts_between(self._tokenizer, state.token_ids, prompt_lengths, state.lengths)
+        place = first_stop(text, stop)
+        is_stop = (newest == self._end_id) | (place >= 0)
+        stopped = tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0))
+        return state, {
+            "text": tf.where(place >= 0, stopped, without_half_character(text)),
+            "num_tokens": state.lengths - prompt_lengths,
+            "num_prompt_tokens": prompt_lengths,
+            "finish_reason": tf.where(is_stop, "stop", tf.where(state.is_done, "length", "")),
+        }
+
+    def _state_specs(self) -> dict[str, tf.TensorSpec]:
+        """Of what `_carried` hands on."""
+        options = self._model.backbone.options
         groups = options.num_key_value_heads or options.num_heads
         head_dim = options.hidden_dim // options.num_heads
-        state_specs = {
+        return {
             "token_ids": tf.TensorSpec([None, None], tf.int32),
             "lengths": tf.TensorSpec([None], tf.int32),
             "prompt_lengths": tf.TensorSpec([None], tf.int32),
@@ -112,105 +211,48 @@ class GenerationSignatures(tf.Module):
             "cache": tf.TensorSpec([None, options.num_layers, 2, groups, None, head_dim], tf.float32),
         }
 
-        # The model is held by the closures alone: as an attribute tf.Module would track it.
-        def read(
-            prompt: Any, settings: Mapping[str, Any], forbids: Forbids | None = None
-        ) -> tuple[Decoding, Any, Any, Sampling]:
-            """The state with the first new token, lengths of the prompts, limits of the rows."""
-            rows, lengths = prompt_rows(tokenizer, prompt, self.max_length, rules_of(settings))
-            limits = lengths + tf.minimum(settings["max_new_tokens"], self.max_length - lengths)
-            sampling = sampling_of(settings)
-            columns = tf.maximum(tf.reduce_max(limits), 2)  # 2: of an empty batch too
-            return begin(model, rows, lengths, columns, sampling, forbids), lengths, limits, sampling
 
-        def finish(
-            state: Decoding,
-            prompt_lengths: Any,
-            limits: Any,
-            sampling: Sampling,
-            stop: Any,
-            num_steps: Any = None,
-            forbids: Forbids | None = None,
-        ) -> tuple[Decoding, dict[str, Any]]:
-            """Goes on until all rows have ended, or for `num_steps`; the state and the answers so far."""
+class GenerationSignatures(tf.Module):
+    """The functions of an exported GPT, traced.
 
-            def is_stopped(token_ids: Any, lengths: Any) -> Any:
-                def found() -> Any:
-                    return first_stop(texts_between(tokenizer, token_ids, prompt_lengths, lengths), stop) >= 0
+    It tracks the plain variables behind the Keras ones, see ClassifierSignatures.
 
-                return tf.cond(tf.reduce_any(tf.not_equal(stop, "")), found, lambda: tf.zeros_like(lengths, tf.bool))
+    Args:
+      model: the causal language model.
+      tokenizer: of the model.
 
-            state = proceed(model, state, limits, sampling, (special.eos,), is_stopped, num_steps, forbids)
-            newest = tf.gather(state.token_ids, state.lengths - 1, batch_dims=1)
-            text = texts_between(tokenizer, state.token_ids, prompt_lengths, state.lengths)
-            place = first_stop(text, stop)
-            is_stop = (newest == special.eos) | (place >= 0)
-            stopped = tf.strings.substr(text, tf.zeros_like(place), tf.maximum(place, 0))
-            text = tf.where(place >= 0, stopped, without_half_character(text))
-            reason = tf.where(is_stop, "stop", tf.where(state.is_done, "length", ""))
-            return state, {
-                "text": text,
-                "num_tokens": state.lengths - prompt_lengths,
-                "num_prompt_tokens": prompt_lengths,
-                "finish_reason": reason,
-            }
+    Attributes:
+      max_length: tokens of a prompt with its continuation.
+      signature: traces one of them by its name.
+    """
 
-        def generate(prompt: Any, **settings: Any) -> dict[str, Any]:
-            state, prompt_lengths, limits, sampling = read(prompt, settings)
-            return finish(state, prompt_lengths, limits, sampling, settings["stop"])[1]
-
-        def generate_without(prompt: Any, forbidden: Any, **settings: Any) -> dict[str, Any]:
-            forbids = forbid(tokenizer, forbidden)
-            state, prompt_lengths, limits, sampling = read(prompt, settings, forbids)
-            return finish(state, prompt_lengths, limits, sampling, settings["stop"], forbids=forbids)[1]
-
-        def prefill(prompt: Any, **settings: Any) -> dict[str, Any]:
-            state, prompt_lengths, limits, sampling = read(prompt, settings)
-            state, answers = finish(state, prompt_lengths, limits, sampling, settings["stop"], num_steps=0)
-            return {**answers, **carried(state, prompt_lengths)}
-
-        def decode_chunk(chunk_tokens: Any, **inputs: Any) -> dict[str, Any]:
-            sampling, prompt_lengths = sampling_of(inputs), inputs["prompt_lengths"]
-            limits = prompt_lengths + tf.minimum(inputs["max_new_tokens"], self.max_length - prompt_lengths)
-            cache = tf.cast(inputs["cache"], model.backbone.compute_dtype)
-            layers = tf.unstack(tf.transpose(cache, [1, 2, 0, 3, 4, 5]))
-            caches = [(pair[0], pair[1]) for pair in layers]
-            state = Decoding(inputs["token_ids"], inputs["lengths"], inputs["is_done"], caches)
-            steps = tf.reduce_max(chunk_tokens)
-            state, answers = finish(state, prompt_lengths, limits, sampling, inputs["stop"], steps)
-            return {**answers, **carried(state, prompt_lengths)}
-
-        def carried(state: Decoding, prompt_lengths: Any) -> dict[str, Any]:
-            stacked = tf.stack([tf.stack(pair) for pair in state.caches])
-            return {
-                "token_ids": state.token_ids,
-                "lengths": state.lengths,
-                "prompt_lengths": prompt_lengths,
-                "is_done": state.is_done,
-                # float32 of a bfloat16 model too, which not every client can send
-                "cache": tf.cast(tf.transpose(stacked, [2, 0, 1, 3, 4, 5]), tf.float32),
-            }
-
-        asked = {"prompt": tf.TensorSpec([None], tf.string), **SETTINGS}
-        functions: dict[str, Signature] = {
-            "generate": (generate, asked),
-            "generate_without": (generate_without, {**asked, "forbidden": tf.TensorSpec([None, None], tf.string)}),
-            "prefill": (prefill, asked),
-            "decode_chunk": (
-                decode_chunk,
-                {"chunk_tokens": tf.TensorSpec([None], tf.int32), **state_specs, **SETTINGS},
-            ),
-            **searching_signatures(model, tokenizer),
-        }
+    def __init__(self, model: GPTCausalLM, tokenizer: Tokenizer) -> None:
+        super().__init__(name="generator")
+        self._tracked = [variable.value for variable in model.weights]
+        self._tracked_text = tokenizer.assets
+        generation = Generation(model, tokenizer)  # held by the closure alone
+        functions = generation.functions()
 
         @functools.cache
         def traced(name: str) -> tf.types.experimental.ConcreteFunction:
             function, specs = functions[name]
             return tf.function(function, autograph=False).get_concrete_function(**specs)
 
-        self._names, self.signature = tuple(functions), traced
+        self.max_length, self._names, self.signature = generation.max_length, tuple(functions), traced
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The traced functions by signature name."""
         traced = {name: self.signature(name) for name in self._names}
         return {"serving_default": traced["generate"], **traced}
+
+
+def _carried(state: Decoding, prompt_lengths: Any) -> dict[str, Any]:
+    """What a client sends back to go on; float32 of a bfloat16 model too, which not every client can send."""
+    stacked = tf.stack([tf.stack(pair) for pair in state.caches])
+    return {
+        "token_ids": state.token_ids,
+        "lengths": state.lengths,
+        "prompt_lengths": prompt_lengths,
+        "is_done": state.is_done,
+        "cache": tf.cast(tf.transpose(stacked, [2, 0, 1, 3, 4, 5]), tf.float32),
+    }

@@ -50,21 +50,28 @@ def without_half_character(texts: Any) -> Any:
 def first_stop(texts: Any, stop: Any) -> Any:
     """Where the first stop string begins in each text, in bytes; -1: none is in it.
 
+    Places are crossed out byte by byte of the stop strings, so that long ones take no more memory than short ones.
+
     Args:
       texts: [B] string.
       stop: [B, N] string, those of each row; an empty one is none.
     """
-    sizes = tf.strings.length(stop)
-    longest, room = tf.reduce_max(sizes, keepdims=False), tf.reduce_max(tf.strings.length(texts))
-    longest, room = tf.maximum(longest, 1), tf.maximum(room, 1)  # of no strings at all too
+    sizes, text_sizes = tf.strings.length(stop), tf.strings.length(texts)
+    room = tf.maximum(tf.reduce_max(text_sizes), 1)  # 1: of no texts too
+    longest = tf.clip_by_value(tf.reduce_max(sizes), 1, room)  # what is longer than all texts is in none
     wanted = tf.io.decode_raw(stop, tf.uint8, fixed_length=longest)  # [B, N, M]
     there = tf.io.decode_raw(texts, tf.uint8, fixed_length=room + longest)  # [B, room + M]
-    windows = tf.gather(there, tf.range(room)[:, None] + tf.range(longest), axis=1)  # [B, room, M]
-    is_equal = windows[:, None] == wanted[:, :, None]
-    is_free = tf.range(longest) >= sizes[:, :, None, None]  # beyond the end of this stop string
-    is_here = tf.reduce_all(is_equal | is_free, axis=-1) & (sizes > 0)[:, :, None]
     ends = tf.range(room) + sizes[:, :, None]
-    is_here &= ends <= tf.strings.length(texts)[:, None, None]
+    fits = (sizes > 0)[:, :, None] & (ends <= text_sizes[:, None, None])  # [B, N, room]
+
+    def is_undecided(offset: Any, is_here: Any) -> Any:
+        return (offset < longest) & tf.reduce_any(is_here)
+
+    def compare(offset: Any, is_here: Any) -> Any:
+        is_equal = there[:, None, offset : offset + room] == wanted[:, :, offset, None]
+        return offset + 1, is_here & (is_equal | (offset >= sizes)[:, :, None])
+
+    _, is_here = tf.while_loop(is_undecided, compare, (tf.constant(0), fits))
     starts = tf.where(tf.reduce_any(is_here, axis=1), tf.range(room), room)
     first = tf.reduce_min(starts, axis=1)
     return tf.where(first < room, first, -1)

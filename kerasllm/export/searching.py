@@ -22,6 +22,20 @@ PROMPT = tf.TensorSpec([None], tf.string)
 
 def searching_signatures(model: GPTCausalLM, tokenizer: Tokenizer) -> dict[str, Signature]:
     """The functions `beam_search` and `choose`, and what they take."""
+    of_rows, numbers = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
+    return {
+        "beam_search": (
+            _beam_search(model, tokenizer),
+            {"prompt": PROMPT, "max_new_tokens": numbers, "num_beams": numbers, "length_penalty": of_rows},
+        ),
+        "choose": (
+            _choose(model, tokenizer),
+            {"prompt": PROMPT, "choices": tf.TensorSpec([None, None], tf.string), "length_penalty": of_rows},
+        ),
+    }
+
+
+def _beam_search(model: GPTCausalLM, tokenizer: Tokenizer) -> Callable[..., dict[str, Any]]:
     max_length = model.backbone.options.max_length
 
     def beam_search(prompt: Any, max_new_tokens: Any, num_beams: Any, length_penalty: Any) -> dict[str, Any]:
@@ -41,23 +55,15 @@ def searching_signatures(model: GPTCausalLM, tokenizer: Tokenizer) -> dict[str, 
             "score": found.scores,
         }
 
+    return beam_search
+
+
+def _choose(model: GPTCausalLM, tokenizer: Tokenizer) -> Callable[..., dict[str, Any]]:
+    max_length = model.backbone.options.max_length
+
     def choose(prompt: Any, choices: Any, length_penalty: Any) -> dict[str, Any]:
         rows, lengths = prompt_rows(tokenizer, prompt, max_length, _penalty_is_right(length_penalty))
-        ids = tokenizer.tokenize(tf.reshape(choices, [-1]))
-        sizes = tf.reshape(tf.cast(ids.row_lengths(), tf.int32), tf.shape(choices))
-        too_long = f"a prompt and a choice have more than {max_length} tokens together. Shorten one of them."
-        is_right = {
-            "a row has no choice: give at least one string that is not empty.": (
-                tf.reduce_all(tf.reduce_any(sizes > 0, axis=1))
-            ),
-            too_long: tf.reduce_all(lengths[:, None] + sizes <= max_length),
-        }
-        with tf.control_dependencies(checked(is_right)):
-            sizes = tf.identity(sizes)
-        longest = tf.maximum(tf.reduce_max(sizes), 1)
-        padded = tf.reshape(
-            tf.pad(ids.to_tensor(), [[0, 0], [0, 1]])[:, :longest], tf.concat([tf.shape(choices), [longest]], axis=0)
-        )
+        padded, sizes = _tokens_of_choices(tokenizer, choices, lengths, max_length)
         sums = tf.where(sizes > 0, score_choices(model, rows, lengths, padded, sizes), NO_CHOICE)
         scores = sums / tf.cast(tf.maximum(sizes, 1), tf.float32) ** length_penalty[:, None]
         scores = tf.where(sizes > 0, scores, NO_CHOICE)
@@ -70,18 +76,25 @@ def searching_signatures(model: GPTCausalLM, tokenizer: Tokenizer) -> dict[str, 
             "num_prompt_tokens": lengths,
         }
 
-    of_rows = tf.TensorSpec([None], tf.float32)
-    numbers = tf.TensorSpec([None], tf.int32)
-    return {
-        "beam_search": (
-            beam_search,
-            {"prompt": PROMPT, "max_new_tokens": numbers, "num_beams": numbers, "length_penalty": of_rows},
+    return choose
+
+
+def _tokens_of_choices(tokenizer: Tokenizer, choices: Any, lengths: Any, max_length: int) -> tuple[Any, Any]:
+    """Token ids [B, N, C] of the choices, and how many each has [B, N]; all have to fit behind their prompts."""
+    ids = tokenizer.tokenize(tf.reshape(choices, [-1]))
+    sizes = tf.reshape(tf.cast(ids.row_lengths(), tf.int32), tf.shape(choices))
+    too_long = f"a prompt and a choice have more than {max_length} tokens together. Shorten one of them."
+    is_right = {
+        "a row has no choice: give at least one string that is not empty.": (
+            tf.reduce_all(tf.reduce_any(sizes > 0, axis=1))
         ),
-        "choose": (
-            choose,
-            {"prompt": PROMPT, "choices": tf.TensorSpec([None, None], tf.string), "length_penalty": of_rows},
-        ),
+        too_long: tf.reduce_all(lengths[:, None] + sizes <= max_length),
     }
+    with tf.control_dependencies(checked(is_right)):
+        sizes = tf.identity(sizes)
+    longest = tf.maximum(tf.reduce_max(sizes), 1)
+    padded = tf.pad(ids.to_tensor(), [[0, 0], [0, 1]])[:, :longest]
+    return tf.reshape(padded, tf.concat([tf.shape(choices), [longest]], axis=0)), sizes
 
 
 def _penalty_is_right(length_penalty: Any) -> dict[str, Any]:

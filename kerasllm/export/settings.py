@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from kerasllm.models.sampling import Sampling
 
+MOST_STOPS = 64  # strings of a row
+MOST_FORBIDDEN, MOST_FORBIDDEN_BYTES = 64, 100  # strings of a row, and bytes of one: all tokens are compared with them
 SETTINGS = {  # batch-major, so that rows with different settings share a batch
     "max_new_tokens": tf.TensorSpec([None], tf.int32),
     "temperature": tf.TensorSpec([None], tf.float32),
@@ -46,6 +48,17 @@ def rules_of(settings: Mapping[str, Any]) -> dict[str, Any]:
         "top_p has to be above 0 and at most 1.": _all_in(settings["top_p"], 1e-9, 1.0),
         "repetition_penalty has to be above 0, and a number.": _all_in(settings["repetition_penalty"], 1e-9, math.inf),
     }
+
+
+def few_enough(strings: Any, most: int, name: str) -> dict[str, Any]:
+    """What has to hold of strings [B, any number], by the sentence that says it."""
+    return {f"a row may have at most {most} {name} strings. Send fewer.": tf.shape(strings)[1] <= most}
+
+
+def short_enough(strings: Any, most_bytes: int, name: str) -> dict[str, Any]:
+    """As `few_enough`."""
+    told = f"a {name} string may have at most {most_bytes} bytes. Shorten it."
+    return {told: tf.reduce_all(tf.strings.length(strings) <= most_bytes)}
 
 
 def _all_in(values: Any, least: float, most: float) -> Any:

@@ -23,4 +23,5 @@ STREAMING: dict[str, Any] = {
     "chunk": "chunk_tokens",
     "chunk_size": 4,
     "defaults": DEFAULTS,
+    "logged": ["seed"],
 }

@@ -1,4 +1,4 @@
-"""Which of some given texts does the model take? Their probabilities after a prompt, with one cache for all."""
+"""Which of some given texts does the model take, and what does it think of one? Their probabilities after a prompt."""
 
 from typing import Any
 
@@ -38,3 +38,24 @@ def score_choices(model: Any, prompt_ids: Any, lengths: Any, choice_ids: Any, ch
     caches = tf.nest.map_structure(lambda cache: tf.repeat(cache, num_choices, axis=0), caches)
     _, total, _ = tf.while_loop(lambda column, *_: column < longest - 1, read_on, (tf.constant(0), first, caches))
     return tf.reshape(total, tf.shape(choice_lengths))
+
+
+def mean_log_probabilities(model: Any, token_ids: Any, starts: Any, lengths: Any) -> Any:
+    """What the model itself thinks of each row's tokens behind its start, on average: [B] float32; 0 of none.
+
+    Args:
+      model: a GPTCausalLM.
+      token_ids: [B, S] int32, each row from its first column on.
+      starts: [B] int32, at least 1, tokens that are given.
+      lengths: [B] int32, tokens of each row.
+    """
+    num_columns = tf.shape(token_ids)[1]
+    hidden, _ = model.backbone.prefill(token_ids, num_columns)
+    longest = tf.maximum(tf.reduce_max(lengths - starts), 1)
+    columns = starts[:, None] + tf.range(longest)  # of the tokens that are judged, each by the state before it
+    is_judged = columns < lengths[:, None]
+    columns = tf.minimum(columns, num_columns - 1)
+    scores = tf.nn.log_softmax(model.score(tf.gather(hidden, tf.maximum(columns - 1, 0), batch_dims=1)))
+    known = tf.gather(scores, tf.gather(token_ids, columns, batch_dims=1), batch_dims=2)
+    total = tf.reduce_sum(tf.where(is_judged, known, 0.0), axis=1)
+    return tf.math.divide_no_nan(total, tf.cast(lengths - starts, tf.float32))

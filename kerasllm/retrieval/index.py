@@ -64,6 +64,7 @@ class ReplyIndex(tf.Module):
         _check(replies, entries, owners)
         self.num_replies, self.num_entries = len(replies), len(entries)
         self.replies, self.entries = tuple(replies), tuple(entries)
+        self.replies_of_entries = tuple(replies[owner] for owner in owners.tolist())
         self.fusion, self.dense_share, self.same_language = fusion, dense_share, same_language
         self._owners = tf.Variable(owners.astype(np.int32), trainable=False, name="owners")
         self._matrix = tf.Variable(embed_texts(trained, entries, "passage"), trainable=False, name="embeddings")
@@ -78,22 +79,24 @@ class ReplyIndex(tf.Module):
         """Bytes of everything that an export stores for the index, the encoder's weights included."""
         return sum(variable.shape.num_elements() * variable.dtype.size for variable in self.variables)
 
-    def search(self, texts: tf.Tensor, k: int) -> dict[str, tf.Tensor]:
+    def search(self, texts: tf.Tensor, k: int, without: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """The K = min(k, A) best replies of each query, best first, in the graph; ties go to the earlier reply.
 
         Args:
           texts: [B] string.
           k: replies wanted.
+          without: [B, E] bool, entries by which a query may not find a reply; one that has no other has cosine -1 and
+            BM25 0. None: all may.
 
         Returns: each [B, K]: "replies" int32 (place in `replies`), "scores" float32 (fused), "similarity" float32
           (cosine of the best entry), "lexical" float32 (BM25 of the best entry; 0 without fusion), "entries" int32
           (the entry of the highest cosine).
         """
         by_entry = tf.matmul(self.embed(texts), self._matrix, transpose_b=True)
-        best = self._best_of_reply(by_entry)
-        lexical = tf.zeros_like(best)
-        if self.lexical is not None:
-            lexical = self._best_of_reply(self.lexical.scores(texts))
+        by_words = tf.zeros_like(by_entry) if self.lexical is None else self.lexical.scores(texts)
+        if without is not None:
+            by_entry, by_words = tf.where(without, -1.0, by_entry), tf.where(without, 0.0, by_words)
+        best, lexical = self._best_of_reply(by_entry), self._best_of_reply(by_words)
         fits = self._fits(texts)
         similarity, lexical = tf.where(fits, best, -1.0), tf.where(fits, lexical, 0.0)
         scores, replies = tf.math.top_k(self._fused(similarity, lexical), min(k, self.num_replies))

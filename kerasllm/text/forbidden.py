@@ -1,6 +1,7 @@
 """How does a text never hold certain words? Scores of the tokens that would complete one are lowered, in-graph."""
 
-# B rows, N words of a row, M bytes of the longest word, S columns of tokens, V vocabulary, R beginnings that are there
+# B rows, N words of a row, M bytes of the longest word, S columns of tokens, V vocabulary, R beginnings that are there,
+# P bytes of the longest token, or M where that is less
 
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +29,9 @@ def forbid(tokenizer: Tokenizer, words: Any) -> Callable[[Any, Any, Any], Any]:
     piece_sizes, sizes = tf.strings.length(pieces), tf.strings.length(words)
     longest = tf.maximum(tf.reduce_max(sizes), 1)
     wanted = tf.io.decode_raw(words, tf.uint8, fixed_length=longest)  # [B, N, M]
-    beginnings = tf.io.decode_raw(pieces, tf.uint8, fixed_length=longest)  # [V, M]
-    offsets = tf.range(longest)
+    most_left = tf.clip_by_value(tf.reduce_max(piece_sizes), 1, longest)
+    beginnings = tf.io.decode_raw(pieces, tf.uint8, fixed_length=most_left)  # [V, P]
+    offsets, places_left = tf.range(longest), tf.range(most_left)
     holds_word = _pieces_that_hold(pieces, wanted, sizes)
 
     def lower(logits: Any, token_ids: Any, lengths: Any) -> Any:
@@ -45,12 +47,13 @@ def forbid(tokenizer: Tokenizer, words: Any) -> Callable[[Any, Any, Any], Any]:
         is_equal = (last_bytes[:, None] == wanted[:, :, None]) | (offsets >= offsets[:, None])
         is_begun = tf.reduce_all(is_equal, axis=-1) & (offsets > 0) & (offsets < sizes[:, :, None])
         is_begun &= (offsets <= tail_size[:, None])[:, None]
+        is_begun &= sizes[:, :, None] - offsets <= most_left  # no token completes what lacks more
         # which tokens begin with the rest of it?
         row, word, done = tf.unstack(tf.cast(tf.where(is_begun), tf.int32), axis=1)  # [R] each
         left = tf.gather_nd(sizes, tf.stack([row, word], axis=1)) - done
-        rest = tf.minimum(done[:, None] + offsets, longest - 1)
-        rest = tf.gather(tf.gather_nd(wanted, tf.stack([row, word], axis=1)), rest, batch_dims=1)  # [R, M]
-        is_rest = (rest[:, None] == beginnings) | (offsets >= left[:, None])[:, None]
+        rest = tf.minimum(done[:, None] + places_left, longest - 1)
+        rest = tf.gather(tf.gather_nd(wanted, tf.stack([row, word], axis=1)), rest, batch_dims=1)  # [R, P]
+        is_rest = (rest[:, None] == beginnings) | (places_left >= left[:, None])[:, None]
         completes = tf.reduce_all(is_rest, axis=-1) & (piece_sizes >= left[:, None])  # [R, V]
         completes = tf.math.unsorted_segment_max(tf.cast(completes, tf.int32), row, tf.shape(logits)[0]) > 0
         return tf.where(holds_word | completes, FORBIDDEN, logits)

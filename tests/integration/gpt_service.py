@@ -69,7 +69,7 @@ class GptService:
         configs = [ModelConfig(name, folder) for name, folder in folders.items()]
         self.models = Models(configs, load=load, policy=LoadPolicy(rest_seconds=0))
         self.models.start(0)
-        core = ServerCore(self.models)
+        self.core = core = ServerCore(self.models)
         self.streams = Streams(core, self.metrics)
         services = [streaming_service(self.streams, self.metrics)]
         self._server, self.port = start_server(core, "127.0.0.1", 0, 24, services=services)

@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,13 @@ parts:
   intent: {train: {steps: 60}}
   matching: {train: {steps: 60}}
   reranking: {train: {steps: 10}}
+  generation:
+    objective: {task: dialogue}
+    tokenizer: {kind: sentencepiece, vocab_size: 800}
+    backbone: {architecture: gpt, num_layers: 1, hidden_dim: 32, num_heads: 2, max_length: 224, num_token_types: 0,
+      positions: rotary, norm_order: pre, dropout: 0.0, attention_dropout: 0.0}
+    grounding: {replies: 2, max_new_tokens: 48, cited_from: 0.05, right_from: 0.01}
+    train: {steps: 60, sequence_length: 224, pack: true, evaluation_rows: 32}
 """
 DOCUMENTS = Path(__file__).parents[2] / "apps" / "customer_service" / "sample_documents"
 
@@ -57,6 +66,7 @@ def path(tmp_path_factory) -> Path:
         *("apps.customer_service.train", "--config", root / "service.yaml", "--data", root / "data"),
         *("--workdir", root / "support"),
     )
+    run("apps.customer_service.generator", "--config", root / "service.yaml", "--workdir", root / "support")
     (root / "replies.tsv").write_text(
         "reply\nOrder {order_number} is cancelled.\n我们每天九点开门。\n", encoding="utf-8"
     )
@@ -67,8 +77,9 @@ def path(tmp_path_factory) -> Path:
     return root
 
 
-def test_a_new_catalogue_is_served_without_training_and_the_log_is_masked(path):
-    (path / "questions.txt").write_text("please cancel order 48213, a.b@example.com\n\n几点开门\n", encoding="utf-8")
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address of a server of the exported assistant; it ends cleanly."""
     server = subprocess.Popen(
         [sys.executable, "-m", "serving.server", "--port=0", "--model_name=assistant"]
         + [f"--model_base_path={path}/exports/assistant"],
@@ -77,7 +88,15 @@ def test_a_new_catalogue_is_served_without_training_and_the_log_is_masked(path):
     )
     try:
         assert server.stdout is not None
-        address = next(line.split()[4] for line in server.stdout if line.startswith("Running gRPC ModelServer at"))
+        yield next(line.split()[4] for line in server.stdout if line.startswith("Running gRPC ModelServer at"))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+
+
+def test_a_new_catalogue_is_served_without_training_and_the_log_is_masked(path):
+    (path / "questions.txt").write_text("please cancel order 48213, a.b@example.com\n\n几点开门\n", encoding="utf-8")
+    with served(path) as address:
         said = run(
             *("apps.customer_service.chat", "--server", address, "--model", "assistant", "--deadline_s", 120),
             *("--questions", path / "questions.txt", "--log", path / "chat.jsonl"),
@@ -85,19 +104,52 @@ def test_a_new_catalogue_is_served_without_training_and_the_log_is_masked(path):
         from serving.clients import PredictClient
 
         with PredictClient(address, "assistant", 120) as client:
-            assert set(client.metadata()) == {"serving_default", "reply", "intent", "embed", "token_ids"}
+            signatures = {"serving_default", "reply", "generate_reply", "intent", "embed", "token_ids"}
+            assert set(client.metadata()) == signatures
             intent = client.predict({"text": ["cancel my order"]}, "intent")
             assert intent["probabilities"].sum() == pytest.approx(1, abs=1e-5)
-            served = client.predict({"question": ["几点开门"], "context": [""]}, "reply")
-        matched = {candidate.decode() for candidate in served["candidates"][0]}
+            answers = client.predict({"question": ["几点开门"], "context": [""]}, "reply")
+        matched = {candidate.decode() for candidate in answers["candidates"][0]}
         assert matched == {"Order {order_number} is cancelled.", "我们每天九点开门。"}
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
     log = (path / "chat.jsonl").read_text(encoding="utf-8")
     turns = [json.loads(line) for line in log.splitlines()]
     assert [turn["question"] for turn in turns] == ["please cancel order 48213, <EMAIL>", "几点开门"]
     assert all(turn["reply"] in said for turn in turns)
+
+
+def test_a_written_reply_is_served_as_it_was_exported_and_makes_up_no_value(path):
+    import tensorflow as tf
+
+    from kerasllm.export.golden import read_parity
+    from kerasllm.text.slots import read_slots
+    from kerasllm.text.values import are_copied
+    from serving.clients import PredictClient, generate_reply, reply
+
+    call = next(
+        one
+        for one in read_parity(path / "exports" / "assistant" / "1" / "assets.extra" / "parity.json")
+        if one.signature == "generate_reply"
+    )
+    question, context = "please cancel order 48213 by 5 May", "customer: hello\nassistant: order 777?"
+    slots = read_slots(path / "data" / "slots.yaml")
+    with served(path) as address, PredictClient(address, "assistant", 120) as client:
+        answers = client.predict(dict(call.inputs), "generate_reply")
+        for name in ("reply", "generated", "source", "cited", "cited_ids"):
+            assert answers[name].tolist() == call.outputs[name].tolist(), name
+        assert answers["score"] == pytest.approx(call.outputs["score"], abs=1e-4)
+        known = reply(client, question, context)
+        never = generate_reply(client, question, context, min_score=1.0)
+        assert (never.source, never.reply, never.action) == ("retrieved", known.reply, known.action)
+        tried = [generate_reply(client, question, context, 48, 2.0, seed, min_score=0.0) for seed in range(12)]
+    ended = [one for one in tried if one.num_tokens < 48]  # one that is cut may stop in a value, and is not given
+    sources = [" \n ".join([*one.retrieved, question, "hello"]) for one in ended]
+    texts = [one.generated for one in ended]
+    # A value that only a slot's pattern tells may be written; the graph then gives the retrieved reply.
+    assert are_copied(tf.constant(texts, tf.string), tf.constant(sources, tf.string), []).numpy().all(), texts
+    for one in (one for one in tried if one.source == "generated"):
+        source = " \n ".join([*one.retrieved, question, "hello"])
+        assert are_copied(tf.constant([one.reply]), tf.constant([source]), slots).numpy().all(), one
+        assert set(one.cited) - {""} <= set(one.retrieved)
 
 
 def test_evaluation_writes_figures_of_intents_and_replies_and_every_answer(path):
@@ -117,6 +169,9 @@ def test_evaluation_writes_figures_of_intents_and_replies_and_every_answer(path)
     assert sum(replies["actions"].values()) == replies["num_examples"]
     assert len((path / "scores" / "answers.tsv").read_text().splitlines()) == replies["num_examples"] + 1
     assert f"{scores['intents']['accuracy']:.4f}" in out
+    written = scores["written_replies"]
+    num_retrieved = sum(written["retrieved_instead"].values())
+    assert num_retrieved + round(written["share_written"] * replies["num_examples"]) == replies["num_examples"]
 
 
 def test_bulk_answers_keep_every_row_in_order(path):

@@ -1,5 +1,8 @@
 """Does a served GPT say over gRPC what it says in the process, at once and as a stream?"""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 from kerasllm.errors import InvalidRequest
 from serving.clients import PredictClient, Sampling, beam_search, choose, generate, generate_without, stream
 
+ROOT = Path(__file__).parents[2]
 LINES = ["the cat sat on the mat. 你好世界 😀", "profit rose by ten percent today. 今天公司利润上升", "ABC 0123456789"]
 PROMPTS = ["the cat", "今天", "", "profit 😀"]
 
@@ -82,6 +86,16 @@ def test_a_stop_string_ends_the_stream_early(client: PredictClient) -> None:
     *_, last = stream(client, "the cat", Sampling(16, 1.0, seed=3, stop=(stop,)), chunk_tokens=2)
     assert (last.text, last.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
     assert last.num_tokens < whole.num_tokens
+
+
+def test_the_command_line_asks_with_numbers_of_the_types_that_the_model_takes(client: PredictClient) -> None:
+    settings = {"max_new_tokens": 5, "temperature": 1, "top_k": 0, "top_p": 1, "repetition_penalty": 1, "seed": 2**40}
+    asked = {"prompt": ["the cat"], "stop": [[]], **{name: [value] for name, value in settings.items()}}
+    command = [sys.executable, "-m", "serving.clients.cli", f"--server={client.address}", "--model=gpt"]
+    command += ["--signature=generate", f"--inputs={json.dumps(asked)}"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    [expected] = generate(client, ["the cat"], Sampling(5, 1.0, seed=2**40))
+    assert json.loads(shown.stdout)["text"] == expected.text
 
 
 def test_a_prompt_that_is_too_long_is_refused_with_the_limit(client: PredictClient) -> None:

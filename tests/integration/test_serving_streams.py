@@ -15,6 +15,7 @@ from serving.clients import PredictClient, Sampling, generate, stream, stream_by
 from serving.clients.client import StreamingNotOffered
 from tests.integration.gpt_service import MAX_LENGTH, NAME, gpt_service, make_signatures, save_gpt
 from tests.integration.small_models import write_half_plus_two
+from tests.integration.waiting import eventually
 
 SAMPLING = Sampling(max_new_tokens=30, temperature=1.0, seed=3)
 PROMPTS = ["the cat", "今天", "", "profit 😀"]
@@ -44,13 +45,6 @@ def joining(folders):
 def client(service):
     with PredictClient(f"127.0.0.1:{service.port}", NAME, deadline_s=60) as asking:
         yield asking
-
-
-def eventually(is_true):
-    end = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < end, "it does not come to pass"
-        time.sleep(0.01)
 
 
 def post(service, path, document, read=True):

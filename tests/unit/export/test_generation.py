@@ -83,6 +83,14 @@ def test_the_first_place_of_any_stop_string_counts() -> None:
     assert first_stop(texts, tf.zeros([5, 0], tf.string)).numpy().tolist() == [-1] * 5
 
 
+def test_long_stop_strings_take_no_more_memory_than_the_texts() -> None:
+    # 64 strings x 1,000 places: compared as a whole, with a megabyte each, that would be 67 gigabytes.
+    texts = tf.constant([b"ab" * 500])
+    stop = tf.constant([[b"a" * 2**20, b"b" * 2**20, *[b"ba"] * 62]])
+    assert first_stop(texts, stop).numpy().tolist() == [1]
+    assert first_stop(texts, stop[:, :2]).numpy().tolist() == [-1]
+
+
 def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(traced: dict[str, Any]) -> None:
     whole = generate(traced, PROMPTS)["text"]
     settings = sampled(len(PROMPTS))
@@ -115,6 +123,7 @@ def test_every_setting_has_a_default_that_the_signatures_take(traced: dict[str, 
         ({"top_p": np.array([0], np.float32)}, "top_p has to be above 0"),
         ({"top_k": np.array([-1], np.int32)}, "top_k has to be 0"),
         ({"repetition_penalty": np.array([0], np.float32)}, "repetition_penalty has to be above 0"),
+        ({"stop": np.array([[b"a"] * 65], object)}, "a row may have at most 64 stop strings"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_sentence(
@@ -122,6 +131,20 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(
 ) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         generate(traced, changes.pop("prompt", ["a"]), **changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([b"a"] * 65, "a row may have at most 64 forbidden strings"),
+        ([b"a" * 2**20], "a forbidden string may have at most 100 bytes"),
+    ],
+)
+def test_what_would_take_too_much_memory_to_forbid_is_refused(
+    traced: dict[str, Any], words: list[bytes], message: str
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        traced["generate_without"](prompt=tf.constant(["a"]), forbidden=tf.constant([words]), **sampled(1))
 
 
 def test_forbidden_words_never_come_though_they_did_before(traced: dict[str, Any]) -> None:

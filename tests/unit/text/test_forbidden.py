@@ -49,6 +49,16 @@ def test_a_character_that_comes_byte_by_byte_is_caught_at_its_last_byte(sentence
     assert [written(sentencepiece)[i] for i in np.flatnonzero(logits)] == [b"\x83"]
 
 
+def test_a_word_longer_than_every_token_is_caught_at_the_token_that_ends_it(sentencepiece: Tokenizer) -> None:
+    pieces = set(written(sentencepiece))
+    word = "qzqzqzqz" * 12  # 96 bytes
+    assert max(map(len, pieces)) < len(word)
+    assert allowed(sentencepiece, word[:-2], [word]) == pieces - {piece for piece in pieces if piece.startswith(b"qz")}
+    forbidden = pieces - allowed(sentencepiece, word[:-1], [word])
+    assert forbidden == {piece for piece in pieces if piece.startswith(b"z")}
+    assert forbidden
+
+
 def test_words_that_have_begun_one_inside_of_the_other_are_both_watched(sentencepiece: Tokenizer) -> None:
     # "aab" is the beginning of one word, and its last letter that of the other one
     forbidden = set(written(sentencepiece)) - allowed(sentencepiece, "aab", ["baz", "aabc", ""])

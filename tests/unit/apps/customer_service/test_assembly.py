@@ -14,7 +14,7 @@ HISTORY = [Pair("q1", "A", intent="x"), Pair("q2", "A", intent="x"), Pair("q2", 
 
 
 def test_a_reply_is_found_by_its_text_and_the_questions_it_answered_most():
-    entries, owners = assembly._entries(["A", "new"], HISTORY, most=1)
+    entries, owners = assembly.entries_of(["A", "new"], HISTORY, most=1)
     assert list(zip(entries, owners, strict=True)) == [("A", 0), ("q2", 0), ("new", 1)]
 
 
