@@ -9,6 +9,7 @@ from kerasllm.models.sampling import Sampling, next_words
 
 # B rows, P tokens of the longest prompt, N new tokens, S columns of a cache, M masked slots, V vocabulary
 
+PROMPT_STEP, COLUMN_STEP = 16, 32  # sizes of prompts and caches are multiples of them
 Stops = Callable[[Any, Any], Any]
 Forbids = Callable[[Any, Any, Any], Any]
 
@@ -38,7 +39,7 @@ def begin(
       model: a GPTCausalLM.
       prompt_ids: [B, P] int32, each row from its first column on.
       lengths: [B] int32, at least 1.
-      num_columns: S, tokens that a row has room for; more than P.
+      num_columns: tokens that a row has room for at least; more than P.
       sampling: of each row.
       forbids: (logits, token_ids, lengths) -> logits, with those of forbidden next words lowered; None: all may come.
     """
@@ -51,7 +52,14 @@ def begin(
 
 
 def read_prompts(model: Any, prompt_ids: Any, lengths: Any, num_columns: Any) -> tuple[Any, Any, Any]:
-    """Scores of the first new word [B, V], the tokens [B, S] with 0 after each row, and the caches; see `begin`."""
+    """Scores of the first new word [B, V], the tokens [B, S] with 0 after each row, and the caches; see `begin`.
+
+    There are a few columns more than asked for, so that few shapes occur: kernels are prepared for each shape anew.
+    """
+    longest = model.backbone.options.max_length
+    num_columns = _rounded(num_columns, longest)
+    length = tf.shape(prompt_ids)[1]
+    prompt_ids = tf.pad(prompt_ids, [[0, 0], [0, _rounded(length, longest, PROMPT_STEP) - length]])
     hidden, caches = model.backbone.prefill(prompt_ids, num_columns)
     logits = model.score(tf.gather(hidden, lengths - 1, batch_dims=1))
     room = num_columns - tf.shape(prompt_ids)[1]
@@ -151,7 +159,7 @@ def sample_continuations(
         )
         limits = tf.fill([batch], length + num_tokens)
         state = begin(model, prompt_ids, tf.fill([batch], length), length + num_tokens, sampling)
-        return proceed(model, state, limits, sampling).token_ids
+        return proceed(model, state, limits, sampling).token_ids[:, : length + num_tokens]
 
     return decode(prompt_ids)
 
@@ -159,6 +167,11 @@ def sample_continuations(
 def fill_masks(model: Any, batch: dict[str, Any]) -> Any:
     """The most probable word [B, M] int32 at each masked slot of a BERT pretraining batch."""
     return tf.argmax(model(batch, training=False)["masked_lm_logits"], axis=-1, output_type=tf.int32)
+
+
+def _rounded(size: Any, longest: int, step: int = COLUMN_STEP) -> Any:
+    """The next multiple of `step`, but no more than there are positions."""
+    return tf.minimum(-(-size // step) * step, longest)
 
 
 def _append(state: Decoding, words: Any) -> Decoding:

@@ -128,3 +128,13 @@ def test_samples_differ_by_their_seed(model: GPTCausalLM) -> None:
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
     assert (one[0] != one[1]).any()
+
+
+def test_prompts_of_many_lengths_share_one_size_of_cache(model: GPTCausalLM) -> None:
+    sampling = settings(tf.constant([1], tf.int64), tf.constant(1.0))
+    sizes = set[tuple[int, ...]]()
+    for length in (1, 8, 17, LONGEST - 1):
+        state = begin(model, tf.ones([1, length], tf.int32), tf.constant([length]), length + 1, sampling)
+        sizes |= {tuple(state.token_ids.shape), tuple(state.caches[0][0].shape[::2])}
+        assert not state.token_ids[0, length + 1 :].numpy().any()
+    assert sizes == {(1, LONGEST)}
