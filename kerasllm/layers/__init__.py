@@ -1,7 +1,7 @@
 """Layers of the transformer; every one is a function of its inputs, its weights and a dropout seed."""
 
 from kerasllm.layers.activations import activate
-from kerasllm.layers.attention import SelfAttention, attention_bias
+from kerasllm.layers.attention import SelfAttention, attention_penalty
 from kerasllm.layers.dropout import draw_seed, drop
 from kerasllm.layers.embeddings import TextEmbedding
 from kerasllm.layers.heads import (
@@ -31,7 +31,7 @@ __all__ = [
     "TransformerBlock",
     "WordMatchHead",
     "activate",
-    "attention_bias",
+    "attention_penalty",
     "draw_seed",
     "drop",
     "make_norm",

@@ -22,7 +22,7 @@ class TransformerBlock(keras.layers.Layer):
 
     Shapes:
       x              [B, T, D]  float; with rows: [N, D]
-      bias           broadcastable to [B, H, T, T] or None, see attention_bias
+      penalty        broadcastable to [B, H, T, T] or None, see attention_penalty
       position_ids   [B or 1, T] int32 or None; for rotary positions
       dropout_seed   [2] int32 or None: no dropout
       rows           as in SelfAttention
@@ -65,7 +65,7 @@ class TransformerBlock(keras.layers.Layer):
     def call(
         self,
         x: Any,
-        bias: Any = None,
+        penalty: Any = None,
         position_ids: Any = None,
         dropout_seed: Any = None,
         training: bool = False,
@@ -74,29 +74,29 @@ class TransformerBlock(keras.layers.Layer):
         """See the class for shapes."""
 
         def attend(x: Any) -> Any:
-            return self.attention(x, bias, position_ids, dropout_seed, training=training, rows=rows)
+            return self.attention(x, penalty, position_ids, dropout_seed, training=training, rows=rows)
 
         return self._branches(x, attend, dropout_seed, training)
 
-    def prefill(self, x: Any, bias: Any, position_ids: Any) -> tuple[Any, tuple[Any, Any]]:
+    def prefill(self, x: Any, penalty: Any, position_ids: Any) -> tuple[Any, tuple[Any, Any]]:
         """As `call` without dropout, and the cache of SelfAttention.prefill."""
         cache = None
 
         def attend(x: Any) -> Any:
             nonlocal cache
-            context, cache = self.attention.prefill(x, bias, position_ids)
+            context, cache = self.attention.prefill(x, penalty, position_ids)
             return context
 
         x = self._branches(x, attend)
         assert cache is not None
         return x, cache
 
-    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, bias: Any) -> tuple[Any, tuple[Any, Any]]:
+    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any) -> tuple[Any, tuple[Any, Any]]:
         """One new token a row [B, D]; arguments and the new cache as in SelfAttention.extend."""
 
         def attend(x: Any) -> Any:
             nonlocal cache
-            context, cache = self.attention.extend(x, cache, columns, bias)
+            context, cache = self.attention.extend(x, cache, columns, penalty)
             return context
 
         return self._branches(x, attend), cache

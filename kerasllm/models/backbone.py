@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerasllm.config import Backbone
-from kerasllm.layers import TextEmbedding, TransformerBlock, attention_bias, draw_seed, make_norm, token_rows
+from kerasllm.layers import TextEmbedding, TransformerBlock, attention_penalty, draw_seed, make_norm, token_rows
 from kerasllm.layers.projection import dimensions
 
 # B batch, T tokens, D hidden width
@@ -82,7 +82,7 @@ class TransformerBackbone(keras.Model):
             dropout_seed = None
         elif dropout_seed is None and (self.options.dropout > 0 or self.options.attention_dropout > 0):
             dropout_seed = draw_seed()
-        bias = attention_bias(sequence_ids, length, self.architecture == "gpt", packed, self.compute_dtype)
+        penalty = attention_penalty(sequence_ids, length, self.architecture == "gpt", packed, self.compute_dtype)
         embedded = [token_ids, position_ids, inputs.get("token_type_ids")]
         rows = None
         if self.skips_padding and not training and sequence_ids is not None:
@@ -92,7 +92,7 @@ class TransformerBackbone(keras.Model):
         for block in self.blocks:
             run = functools.partial(
                 block.__call__,
-                bias=bias,
+                penalty=penalty,
                 position_ids=position_ids,
                 dropout_seed=dropout_seed,
                 training=training,

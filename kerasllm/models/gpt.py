@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from kerasllm.layers import attention_bias
-from kerasllm.layers.attention import FORBIDDEN
+from kerasllm.layers import attention_penalty
+from kerasllm.layers.attention import PENALTY
 from kerasllm.layers.projection import dimensions
 from kerasllm.models.backbone import TransformerBackbone
 
@@ -51,12 +51,12 @@ class GPTBackbone(TransformerBackbone):
         """
         _, length = dimensions(token_ids)
         position_ids = tf.range(length)[None]
-        bias = attention_bias(None, length, is_causal=True, packed=False, dtype=self.compute_dtype)
+        penalty = attention_penalty(None, length, is_causal=True, packed=False, dtype=self.compute_dtype)
         hidden = self.embedding(token_ids, position_ids=position_ids)
         room = [[0, 0], [0, 0], [0, num_columns - length], [0, 0]]
         caches = []
         for block in self.blocks:
-            hidden, (keys, values) = block.prefill(hidden, bias, position_ids)
+            hidden, (keys, values) = block.prefill(hidden, penalty, position_ids)
             caches.append((tf.pad(keys, room), tf.pad(values, room)))
         return self._final(hidden), caches
 
@@ -71,11 +71,11 @@ class GPTBackbone(TransformerBackbone):
         Returns: the token's hidden state [B, D], and the caches with it.
         """
         is_later = tf.range(tf.shape(caches[0][0])[2]) > columns[:, None]
-        bias = tf.cast(is_later, self.compute_dtype)[:, None, None] * tf.cast(FORBIDDEN, self.compute_dtype)
+        penalty = tf.cast(is_later, self.compute_dtype)[:, None, None] * tf.cast(PENALTY, self.compute_dtype)
         hidden = self.embedding(token_ids, position_ids=columns)
         extended = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            hidden, cache = block.extend(hidden, cache, columns, bias)
+            hidden, cache = block.extend(hidden, cache, columns, penalty)
             extended.append(cache)
         return self._final(hidden), extended
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasllm.config import Run
-from kerasllm.layers import Projection, TransformerBlock, attention_bias, draw_seed, drop, make_norm
+from kerasllm.layers import Projection, TransformerBlock, attention_penalty, draw_seed, drop, make_norm
 from kerasllm.layers.initializers import initializer_for
 from kerasllm.layers.projection import dimensions
 
@@ -199,9 +199,9 @@ class Recommender(keras.Model):
         hidden += tf.gather(self.level_table.value, levels) + tf.gather(self.distance_table.value, distance)
         hidden = drop(tf.cast(hidden, self.compute_dtype), self.options.dropout, dropout_seed, 0)
         is_there = tf.cast(places <= counts[:, None], tf.int32)
-        bias = attention_bias(is_there, length + 1, True, False, self.compute_dtype)
+        penalty = attention_penalty(is_there, length + 1, True, False, self.compute_dtype)
         for block in self.blocks:
-            hidden = block(hidden, bias, None, dropout_seed, training=training)
+            hidden = block(hidden, penalty, None, dropout_seed, training=training)
         last = tf.gather(hidden, counts, batch_dims=1)
         return tf.cast(self.final_norm(last, training=training), tf.float32)
 

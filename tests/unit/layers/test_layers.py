@@ -157,11 +157,11 @@ def test_written_gradients_equal_the_derived_ones():
         assert_close(written, derived, atol=2e-5)
 
     query, key, value = (normal(2, 3, 5, 4, seed=seed) for seed in (3, 4, 5))
-    bias = tf.where(tf.constant([[[[True, True, True, False, False]]]] * 2), 0.0, -1e9)
+    penalty = tf.where(tf.constant([[[[True, True, True, False, False]]]] * 2), 0.0, 1e9)
     keep = tf.cast(normal(2, 3, 5, 5, seed=6) > -1, tf.float32) * 1.2
     for mask in (None, keep):
-        ours = gradients(lambda *qkv, m=mask: _attend_for_training(*qkv, bias, m), query, key, value)
-        plain = gradients(lambda *qkv, m=mask: _attend(*qkv, bias, m), query, key, value)
+        ours = gradients(lambda *qkv, m=mask: _attend_for_training(*qkv, penalty, m), query, key, value)
+        plain = gradients(lambda *qkv, m=mask: _attend(*qkv, penalty, m), query, key, value)
         for a, b in zip(ours, plain, strict=True):
             assert_close(a, b)
 
@@ -207,17 +207,25 @@ def test_dropout_without_seed_or_rate_is_the_identity():
     assert drop(x, 0.0, SEED, 0) is x
 
 
-def test_attention_looks_at_what_the_bias_allows():
+def test_attention_looks_at_what_the_penalty_allows():
     # Equal scores: the weights are even over what is allowed. Sequence ids 1 1 2 0.
     ids = tf.constant([[1, 1, 2, 0]])
 
     def allowed(is_causal, packed):
-        return (layers.attention_bias(ids, 4, is_causal, packed, tf.float32).numpy() == 0)[0, 0].astype(int).tolist()
+        return (layers.attention_penalty(ids, 4, is_causal, packed, tf.float32).numpy() == 0)[0, 0].astype(int).tolist()
 
     assert allowed(False, False) == [[1, 1, 1, 0]]
     assert allowed(False, True) == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert allowed(True, True) == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    assert layers.attention_bias(None, 4, False, False, tf.float32) is None
+    assert layers.attention_penalty(None, 4, False, False, tf.float32) is None
+
+
+def test_no_mask_is_added_to_a_product():  # they would become one operation that oneDNN has no fast form of
+    attention, penalty = layers.SelfAttention(OPTIONS), layers.attention_penalty(None, 6, True, False, tf.float32)
+    attend = tf.function(lambda x: attention(x, penalty)).get_concrete_function(normal(2, 6, 16))
+    kinds = [(op.type, source.op.type) for op in attend.graph.get_operations() for source in op.inputs]
+    assert ("Sub", "BatchMatMulV2") in kinds
+    assert not {("Add", "BatchMatMulV2"), ("AddV2", "BatchMatMulV2")} & set(kinds)
 
 
 def test_shared_key_value_heads_equal_full_heads_with_repeated_weights():

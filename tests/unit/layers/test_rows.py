@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasllm.config import Backbone
-from kerasllm.layers import TransformerBlock, attention_bias, token_rows
+from kerasllm.layers import TransformerBlock, attention_penalty, token_rows
 from tests.checks import assert_close
 from tests.unit.layers.test_layers import GPT2, MODERN, OPTIONS, POSITIONS, normal
 
@@ -25,10 +25,10 @@ def test_tokens_stand_one_after_another_and_go_back_to_their_places():
 def test_a_block_gives_the_tokens_what_they_get_among_padding(options: Backbone):
     block, x = TransformerBlock(options), normal(3, 6, 16)
     sequence_ids = tf.constant([[1, 1, 1, 0, 0, 0], [1] * 6, [1, 1, 0, 0, 0, 0]])
-    bias = attention_bias(sequence_ids, 6, options.architecture == "gpt", packed=False, dtype=tf.float32)
+    penalty = attention_penalty(sequence_ids, 6, options.architecture == "gpt", packed=False, dtype=tf.float32)
     rows = token_rows(sequence_ids)
-    expected = block(x, bias=bias, position_ids=POSITIONS).numpy()[sequence_ids == 1]
-    found = block(rows.without_padding(x), bias=bias, position_ids=POSITIONS, rows=rows)
+    expected = block(x, penalty=penalty, position_ids=POSITIONS).numpy()[sequence_ids == 1]
+    found = block(rows.without_padding(x), penalty=penalty, position_ids=POSITIONS, rows=rows)
     assert found.shape == (11, 16)
     assert_close(found, expected)
     assert np.ptp(expected) > 0.1  # otherwise equal numbers would prove nothing
