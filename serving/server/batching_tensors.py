@@ -63,7 +63,7 @@ def join(names: Sequence[str], requests: Sequence[Sequence[np.ndarray]], size: i
 
 
 def cut(values: Sequence[Any], sizes: Sequence[int], size: int) -> list[list[np.ndarray]]:
-    """Each request's rows of each result; `sizes` are the requests' rows, `size` the rows that were run.
+    """A copy of each request's rows of each result; `sizes` are the requests' rows, `size` the rows that were run.
 
     Raises:
       StatusError: FAILED_PRECONDITION with the stock server's text, for a result that has no such rows.
@@ -81,7 +81,7 @@ def cut(values: Sequence[Any], sizes: Sequence[int], size: int) -> list[list[np.
         return [list(values)]
     pieces, start = [], 0
     for rows in sizes:
-        pieces.append([value[start : start + rows] for value in values])
+        pieces.append([value[start : start + rows].copy() for value in values])  # a view would hold the whole batch
         start += rows
     return pieces
 

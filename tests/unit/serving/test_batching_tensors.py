@@ -97,6 +97,7 @@ def test_tensors_of_different_ranks_cannot_be_padded():
 
 def test_each_request_gets_its_rows_and_the_repeated_ones_are_dropped():
     first, second = cut([np.arange(4), np.arange(8).reshape(4, 2)], [1, 2], 4)
+    assert all(piece.base is None for piece in (*first, *second)), "a view holds the whole batch"
     assert [piece.tolist() for piece in first] == [[0], [[0, 1]]]
     assert [piece.tolist() for piece in second] == [[1, 2], [[2, 3], [4, 5]]]
 
