@@ -57,9 +57,9 @@ def read_prompts(model: Any, prompt_ids: Any, lengths: Any, num_columns: Any) ->
     There are a few columns more than asked for, so that few shapes occur: kernels are prepared for each shape anew.
     """
     longest = model.backbone.options.max_length
-    num_columns = _rounded(num_columns, longest)
+    num_columns = _rounded(num_columns, COLUMN_STEP, longest)
     length = tf.shape(prompt_ids)[1]
-    prompt_ids = tf.pad(prompt_ids, [[0, 0], [0, _rounded(length, longest, PROMPT_STEP) - length]])
+    prompt_ids = tf.pad(prompt_ids, [[0, 0], [0, _rounded(length, PROMPT_STEP, longest) - length]])
     hidden, caches = model.backbone.prefill(prompt_ids, num_columns)
     logits = model.score(tf.gather(hidden, lengths - 1, batch_dims=1))
     room = num_columns - tf.shape(prompt_ids)[1]
@@ -169,7 +169,7 @@ def fill_masks(model: Any, batch: dict[str, Any]) -> Any:
     return tf.argmax(model(batch, training=False)["masked_lm_logits"], axis=-1, output_type=tf.int32)
 
 
-def _rounded(size: Any, longest: int, step: int = COLUMN_STEP) -> Any:
+def _rounded(size: Any, step: int, longest: int) -> Any:
     """The next multiple of `step`, but no more than there are positions."""
     return tf.minimum(-(-size // step) * step, longest)
 
