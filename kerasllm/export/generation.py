@@ -147,7 +147,7 @@ class Generation:
         """Some tokens more, and the state after them; `inputs` are the state and the settings."""
         sampling, prompt_lengths = sampling_of(inputs), inputs["prompt_lengths"]
         limits = prompt_lengths + tf.minimum(inputs["max_new_tokens"], self.max_length - prompt_lengths)
-        cache = tf.cast(inputs["cache"], self._model.backbone.compute_dtype)
+        cache = tf.raw_ops.DeepCopy(x=inputs["cache"])  # the caller's stays as it is
         layers = tf.unstack(tf.transpose(cache, [1, 2, 0, 3, 4, 5]))
         caches = [(pair[0], pair[1]) for pair in layers]
         state = Decoding(inputs["token_ids"], inputs["lengths"], inputs["is_done"], caches)
@@ -247,12 +247,12 @@ class GenerationSignatures(tf.Module):
 
 
 def _carried(state: Decoding, prompt_lengths: Any) -> dict[str, Any]:
-    """What a client sends back to go on; float32 of a bfloat16 model too, which not every client can send."""
+    """What a client sends back to go on."""
     stacked = tf.stack([tf.stack(pair) for pair in state.caches])
     return {
         "token_ids": state.token_ids,
         "lengths": state.lengths,
         "prompt_lengths": prompt_lengths,
         "is_done": state.is_done,
-        "cache": tf.cast(tf.transpose(stacked, [2, 0, 1, 3, 4, 5]), tf.float32),
+        "cache": tf.transpose(stacked, [2, 0, 1, 3, 4, 5]),
     }

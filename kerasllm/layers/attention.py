@@ -111,31 +111,34 @@ class SelfAttention(keras.layers.Layer):
         context = _attend(query, self._of_each_head(key), self._of_each_head(value), penalty, None)
         return self._output(context), (key, value)
 
-    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any) -> tuple[Any, tuple[Any, Any]]:
+    def extend(
+        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, few_rows: bool = False
+    ) -> tuple[Any, tuple[Any, Any]]:
         """Attention of one new token a row to a cache of all before it, which it is written into.
 
         Args:
           x: [B, D].
-          cache: keys and values [B, G, S, K].
+          cache: keys and values [B, G, S, K] float32; their memory is written, so they may not be read again.
           columns: [B] int32, the new token's position, and its place in the cache.
-          penalty: broadcastable to [B, 1, 1, S]; forbids the columns after it.
+          penalty: broadcastable to [B, 1, 1, 1, S], float32; forbids the columns after it.
+          few_rows: see Projection.
 
         Returns: [B, D], and the cache with the new token.
         """
-        batch, groups = tf.shape(x)[0], self.num_groups
-        projected = tf.reshape(self.query_key_value(x), [batch, self.num_heads + 2 * groups, self.head_dim])
-        query, key, value = tf.split(projected, [self.num_heads, groups, groups], axis=1)
+        groups, heads = self.num_groups, self.num_heads
+        projected = tf.reshape(self.query_key_value(x, few_rows=few_rows), [-1, heads + 2 * groups, self.head_dim])
+        query, key, value = tf.split(projected, [heads, groups, groups], axis=1)
         if self.options.positions == "rotary":
             angles = rotary_angles(columns[:, None], self.head_dim)
             query, key = (rotate(one[:, :, None], *angles)[:, :, 0] for one in (query, key))
-        query *= tf.cast(1 / math.sqrt(self.head_dim), query.dtype)
-        rows, numbers = tf.meshgrid(tf.range(batch), tf.range(groups), indexing="ij")
-        places = tf.stack([rows, numbers, tf.tile(columns[:, None], [1, groups])], axis=-1)
-        keys = tf.tensor_scatter_nd_update(cache[0], places, key)
-        values = tf.tensor_scatter_nd_update(cache[1], places, value)
-        shape = [batch, groups, self.num_heads // groups, self.head_dim]
-        context = _attend(tf.reshape(query, shape), keys, values, penalty, None)  # heads of a group share its keys
-        return self.output_projection(tf.reshape(context, [batch, self.options.hidden_dim])), (keys, values)
+        heads_before = tf.range(tf.shape(x)[0])[:, None] * groups + tf.range(groups)
+        places = tf.reshape(heads_before * tf.shape(cache[0])[2] + columns[:, None], [-1])
+        keys, values = _written(cache[0], places, key), _written(cache[1], places, value)
+        query = tf.cast(query, tf.float32) * (1 / math.sqrt(self.head_dim))
+        query = tf.reshape(query, [-1, groups, heads // groups, 1, self.head_dim])  # heads of a group share its keys
+        context = _attend_alone(query, keys[:, :, None], values[:, :, None], penalty)
+        context = tf.reshape(tf.cast(context, x.dtype), [-1, self.options.hidden_dim])
+        return self.output_projection(context, few_rows=few_rows), (keys, values)
 
     def _heads(self, x: Any, position_ids: Any, rows: TokenRows | None = None) -> tuple[Any, Any, Any]:
         """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""
@@ -182,6 +185,23 @@ def _weights(query: Any, key: Any, penalty: Any) -> Any:
 def _attend(query: Any, key: Any, value: Any, penalty: Any, keep: Any) -> Any:
     weights = _weights(query, key, penalty)
     return tf.matmul(weights if keep is None else weights * keep, value)
+
+
+def _attend_alone(query: Any, key: Any, value: Any, penalty: Any) -> Any:
+    """`_attend` of a single token in each row.
+
+    In operations that oneDNN leaves alone: one token is too little to be worth its setting up, which costs ten times as
+    much as the computing.
+    """
+    scores = tf.raw_ops.BatchMatMulV3(x=query, y=key, Tout=query.dtype, adj_y=True) - penalty
+    return tf.raw_ops.BatchMatMulV3(x=tf.exp(tf.nn.log_softmax(scores)), y=value, Tout=query.dtype)
+
+
+def _written(cache: Any, places: Any, new: Any) -> Any:
+    """The cache [B, G, S, K] with a new key or value [B, G, K] at each place [B * G] among its columns, not copied."""
+    head_dim = cache.shape[-1]
+    columns, new = tf.reshape(cache, [-1, head_dim]), tf.reshape(tf.cast(new, cache.dtype), [-1, head_dim])
+    return tf.reshape(tf.raw_ops.InplaceUpdate(x=columns, i=places, v=new), tf.shape(cache))
 
 
 def _attend_for_training(query: Any, key: Any, value: Any, penalty: Any, keep: Any) -> Any:

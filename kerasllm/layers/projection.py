@@ -1,9 +1,12 @@
 """How does one width become another? A matrix product over the last axis, with an optional bias."""
 
+import math
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+NUM_PARTS = 4  # of a product of few rows
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -11,8 +14,10 @@ class Projection(keras.layers.Layer):
     """x W + b, as one two-dimensional product whatever the rank of x (the fastest form on a CPU).
 
     Shapes:
-      x        [..., D]       float
-      returns  [..., output]  the compute dtype
+      x         [..., D]       float
+      few_rows  bool           x is [N, D] float32 and N is 1 or little more: the product is computed as a sum of a few,
+                               so that all threads read the weights
+      returns   [..., output]  the compute dtype
     """
 
     def __init__(
@@ -32,10 +37,13 @@ class Projection(keras.layers.Layer):
             self.add_weight(shape=(self.output_dim,), initializer="zeros", name="bias") if self.use_bias else None
         )
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, few_rows: bool = False) -> Any:
         """See the class for shapes."""
         is_flat = len(x.shape) == 2  # then nothing stands between the product and what is fused into it
-        result = tf.matmul(x if is_flat else tf.reshape(x, [-1, self.kernel.shape[0]]), self.kernel)
+        if few_rows:
+            result = _product_in_parts(x, tf.convert_to_tensor(self.kernel))
+        else:
+            result = tf.matmul(x if is_flat else tf.reshape(x, [-1, self.kernel.shape[0]]), self.kernel)
         if self.bias is not None:
             result = tf.nn.bias_add(result, self.bias)
         return result if is_flat else tf.reshape(result, [*dimensions(x)[:-1], self.output_dim])
@@ -48,6 +56,14 @@ class Projection(keras.layers.Layer):
             "use_bias": self.use_bias,
             "initializer": keras.initializers.serialize(self.initializer),
         }
+
+
+def _product_in_parts(x: Any, kernel: Any) -> Any:
+    """[N, D] and [D, output] -> [N, output]."""
+    width, output_dim = kernel.shape
+    parts = math.gcd(width, NUM_PARTS)
+    x, kernel = tf.reshape(x, [-1, parts, 1, width // parts]), tf.reshape(kernel, [parts, -1, output_dim])
+    return tf.reduce_sum(tf.raw_ops.BatchMatMulV3(x=x, y=kernel, Tout=x.dtype), axis=[1, 2])
 
 
 def dimensions(x: Any) -> list[Any]:

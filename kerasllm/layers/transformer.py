@@ -91,19 +91,24 @@ class TransformerBlock(keras.layers.Layer):
         assert cache is not None
         return x, cache
 
-    def extend(self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any) -> tuple[Any, tuple[Any, Any]]:
+    def extend(
+        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, few_rows: bool = False
+    ) -> tuple[Any, tuple[Any, Any]]:
         """One new token a row [B, D]; arguments and the new cache as in SelfAttention.extend."""
 
         def attend(x: Any) -> Any:
             nonlocal cache
-            context, cache = self.attention.extend(x, cache, columns, penalty)
+            context, cache = self.attention.extend(x, cache, columns, penalty, few_rows)
             return context
 
-        return self._branches(x, attend), cache
+        return self._branches(x, attend, few_rows=few_rows), cache
 
-    def _branches(self, x: Any, attend: Any, dropout_seed: Any = None, training: bool = False) -> Any:
+    def _branches(
+        self, x: Any, attend: Any, dropout_seed: Any = None, training: bool = False, few_rows: bool = False
+    ) -> Any:
         def feed_forward(x: Any) -> Any:
-            return self.contract(activate(self.expand(x), self.options.activation, training))
+            expanded = activate(self.expand(x, few_rows=few_rows), self.options.activation, training)
+            return self.contract(expanded, few_rows=few_rows)
 
         x = self._branch(x, attend, self.attention_norm, dropout_seed, 1, training)
         return self._branch(x, feed_forward, self.feed_forward_norm, dropout_seed, 2, training)

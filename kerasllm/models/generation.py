@@ -103,22 +103,27 @@ def proceed(
     def is_going_on(step: Any, token_ids: Any, lengths: Any, is_done: Any, seen: Any, caches: Any) -> Any:
         return ~tf.reduce_all(is_done) & (step < steps)
 
-    def append(step: Any, token_ids: Any, lengths: Any, is_done: Any, seen: Any, caches: Any) -> Any:
-        newest = tf.gather(token_ids, lengths - 1, batch_dims=1)
-        hidden, caches = model.backbone.extend(newest, caches, lengths - 1)
-        seen = tf.tensor_scatter_nd_update(seen, _places(newest), tf.ones_like(is_done))
-        logits = model.score(hidden)
-        if forbids is not None:
-            logits = forbids(logits, token_ids, lengths)
-        words = next_words(logits, sampling, lengths, seen)
-        state = _append(Decoding(token_ids, lengths, is_done, caches), words)
-        return step + 1, state.token_ids, state.lengths, ends(state), seen, state.caches
+    def loop(few_rows: bool) -> Decoding:
+        def append(step: Any, token_ids: Any, lengths: Any, is_done: Any, seen: Any, caches: Any) -> Any:
+            newest = tf.gather(token_ids, lengths - 1, batch_dims=1)
+            hidden, caches = model.backbone.extend(newest, caches, lengths - 1, few_rows)
+            seen = tf.tensor_scatter_nd_update(seen, _places(newest), tf.ones_like(is_done))
+            logits = model.score(hidden)
+            if forbids is not None:
+                logits = forbids(logits, token_ids, lengths)
+            words = next_words(logits, sampling, lengths, seen)
+            state = _append(Decoding(token_ids, lengths, is_done, caches), words)
+            return step + 1, state.token_ids, state.lengths, ends(state), seen, state.caches
+
+        seen = _seen(state.token_ids, state.lengths, vocab_size)
+        first = (tf.constant(0), state.token_ids, state.lengths, ends(state), seen, state.caches)
+        _, token_ids, lengths, is_done, _, caches = tf.while_loop(is_going_on, append, first)
+        return Decoding(token_ids, lengths, is_done, caches)
 
     steps = tf.shape(state.token_ids)[1] if num_steps is None else num_steps
-    seen = _seen(state.token_ids, state.lengths, vocab_size)
-    first = (tf.constant(0), state.token_ids, state.lengths, ends(state), seen, state.caches)
-    _, token_ids, lengths, is_done, _, caches = tf.while_loop(is_going_on, append, first)
-    return Decoding(token_ids, lengths, is_done, caches)
+    if model.backbone.compute_dtype != "float32":
+        return loop(few_rows=False)
+    return tf.cond(tf.shape(state.lengths)[0] == 1, lambda: loop(few_rows=True), lambda: loop(few_rows=False))
 
 
 def sample_continuations(

@@ -12,7 +12,7 @@ from kerasllm.models.backbone import TransformerBackbone
 
 # B batch, T tokens, S columns of a cache, D hidden width, G key-value heads, K width of a head
 
-Cache = list[tuple[Any, Any]]  # of each layer its keys and values [B, G, S, K]
+Cache = list[tuple[Any, Any]]  # of each layer its keys and values [B, G, S, K], float32 under every policy
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -57,25 +57,26 @@ class GPTBackbone(TransformerBackbone):
         caches = []
         for block in self.blocks:
             hidden, (keys, values) = block.prefill(hidden, penalty, position_ids)
-            caches.append((tf.pad(keys, room), tf.pad(values, room)))
+            caches.append(tuple(tf.pad(tf.cast(one, tf.float32), room) for one in (keys, values)))
         return self._final(hidden), caches
 
-    def extend(self, token_ids: Any, caches: Cache, columns: Any) -> tuple[Any, Cache]:
+    def extend(self, token_ids: Any, caches: Cache, columns: Any, few_rows: bool = False) -> tuple[Any, Cache]:
         """One more token of each row.
 
         Args:
           token_ids: [B] int32.
-          caches: from `prefill` or `extend`.
+          caches: from `prefill` or `extend`; their memory is written, so they may not be read again.
           columns: [B] int32, how many tokens each row has before this one.
+          few_rows: B is 1 or little more, see Projection; changes nothing but the speed.
 
         Returns: the token's hidden state [B, D], and the caches with it.
         """
         is_later = tf.range(tf.shape(caches[0][0])[2]) > columns[:, None]
-        penalty = tf.cast(is_later, self.compute_dtype)[:, None, None] * tf.cast(PENALTY, self.compute_dtype)
+        penalty = tf.cast(is_later, tf.float32)[:, None, None, None] * PENALTY
         hidden = self.embedding(token_ids, position_ids=columns)
         extended = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            hidden, cache = block.extend(hidden, cache, columns, penalty)
+            hidden, cache = block.extend(hidden, cache, columns, penalty, few_rows)
             extended.append(cache)
         return self._final(hidden), extended
 

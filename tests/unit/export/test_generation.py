@@ -91,14 +91,19 @@ def test_long_stop_strings_take_no_more_memory_than_the_texts() -> None:
     assert first_stop(texts, stop[:, :2]).numpy().tolist() == [-1]
 
 
-def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(traced: dict[str, Any]) -> None:
-    whole = generate(traced, PROMPTS)["text"]
-    settings = sampled(len(PROMPTS))
-    state = traced["prefill"](prompt=tf.constant(PROMPTS), **settings)
-    steps, before = tf.constant([3] * len(PROMPTS)), [b""] * len(PROMPTS)
+@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1]])
+def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(
+    traced: dict[str, Any], prompts: list[str]
+) -> None:
+    whole = generate(traced, prompts)["text"]
+    settings = sampled(len(prompts))
+    state = traced["prefill"](prompt=tf.constant(prompts), **settings)
+    steps, before = tf.constant([3] * len(prompts)), [b""] * len(prompts)
     while not state["is_done"].numpy().all():
         carried = {name: state[name] for name in CARRIED}
+        cache = carried["cache"].numpy().copy()
         state = traced["decode_chunk"](chunk_tokens=steps, **carried, **settings)
+        np.testing.assert_array_equal(carried["cache"], cache, err_msg="the caller's state was written")
         texts = state["text"].numpy().tolist()
         for one, other in zip(texts, before, strict=True):
             assert one.startswith(other)
