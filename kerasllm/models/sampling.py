@@ -7,6 +7,10 @@ import tensorflow as tf
 
 # B rows, V vocabulary
 
+FEW_WORDS, MORE = (
+    256,
+    8,
+)  # so many words are sorted for top-k and top-p, and where these are not enough so many times more
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _ROUNDS = 20
@@ -53,7 +57,8 @@ def choose(logits: Any, sampling: Sampling, uniform: Any, seen: Any = None) -> A
     """One word of each row [B] int32.
 
     Rows with temperature 0 take the first of the most probable words. Others draw by inversion: words stand in falling
-    order of probability, and `uniform` says how far down that order the draw goes.
+    order of probability, and `uniform` says how far down that order the draw goes. Rows that may draw any word stand in
+    the order of the vocabulary instead, which nothing has to be sorted for.
 
     Args:
       logits: [B, V] float32.
@@ -77,17 +82,39 @@ def choose(logits: Any, sampling: Sampling, uniform: Any, seen: Any = None) -> A
 
 def _draw(logits: Any, sampling: Sampling, uniform: Any) -> Any:
     temperature = tf.where(sampling.temperature > 0, sampling.temperature, 1.0)[:, None]
-    sorted_logits, words = tf.math.top_k(logits / temperature, tf.shape(logits)[1])  # equal ones by their number
-    ranks = tf.range(tf.shape(logits)[1])[None]
+    scaled = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature  # 0 for the most probable word
+    is_free = (sampling.top_k <= 0) & (sampling.top_p >= 1)
+    none, vocab_size = tf.zeros_like(sampling.top_k), tf.shape(logits)[1]
+
+    def among_more(size: Any, words: Any, are_known: Any) -> tuple[Any, Any, Any]:
+        found, are_enough = _draw_among(tf.minimum(size, vocab_size), scaled, sampling, uniform)
+        return MORE * size, tf.where(are_known, words, found), are_known | are_enough
+
+    of_all = tf.cond(tf.reduce_any(is_free), lambda: _inverted(tf.exp(scaled), uniform), lambda: none)
+    first = (tf.constant(FEW_WORDS), of_all, is_free)
+    return tf.while_loop(lambda size, words, are_known: ~tf.reduce_all(are_known), among_more, first)[1]
+
+
+def _draw_among(size: Any, scaled: Any, sampling: Sampling, uniform: Any) -> tuple[Any, Any]:
+    """A word of each row [B] from its `size` most probable ones, and whether all that it may draw are among these."""
+    logits, words = tf.math.top_k(scaled, size)  # equal ones by their number
     top_k = sampling.top_k[:, None]
-    kept = (ranks < top_k) | (top_k <= 0)
-    probabilities = tf.nn.softmax(tf.where(kept, sorted_logits, sorted_logits.dtype.min))
-    above = tf.cumsum(probabilities, axis=-1, exclusive=True)
-    weights = tf.where(above <= sampling.top_p[:, None], probabilities, 0.0)
+    weights = tf.where((tf.range(size) < top_k) | (top_k <= 0), tf.exp(logits), 0.0)
+    total = tf.where(top_k > 0, tf.reduce_sum(weights, -1, True), tf.reduce_sum(tf.exp(scaled), -1, True))
+    above = tf.cumsum(weights, axis=-1, exclusive=True)
+    weights = tf.where(above <= sampling.top_p[:, None] * total, weights, 0.0)
+    are_enough = tf.where(sampling.top_k > 0, sampling.top_k <= size, weights[:, -1] == 0)
+    are_enough |= size == tf.shape(scaled)[1]
+    return tf.gather(words, _inverted(weights, uniform), batch_dims=1), are_enough
+
+
+def _inverted(weights: Any, uniform: Any) -> Any:
+    """The place [B] that so much of the sum of the weights [B, N] leads to, never one of weight 0."""
     reached = tf.cumsum(weights, axis=-1)
-    place = tf.reduce_sum(tf.cast(reached <= uniform[:, None] * reached[:, -1:], tf.int32), axis=-1)
-    last = tf.reduce_sum(tf.cast(weights > 0, tf.int32), axis=-1) - 1  # rounding may not lead past what is kept
-    return tf.gather(words, tf.minimum(place, last), batch_dims=1)
+    total = reached[:, -1:]
+    place = tf.reduce_sum(tf.cast(reached <= uniform[:, None] * total, tf.int32), axis=-1)
+    last = tf.reduce_sum(tf.cast(reached < total, tf.int32), axis=-1)  # rounding may not lead past what has weight
+    return tf.minimum(place, last)
 
 
 def uniforms(seeds: Any, positions: Any) -> Any:

@@ -54,7 +54,44 @@ def test_temperature_0_takes_the_first_of_the_most_probable_words() -> None:
 
 def test_a_draw_goes_down_the_words_in_falling_order_of_probability() -> None:
     # 0.4 of word 1, to 0.7 word 3, to 0.9 word 2, then word 0
-    assert words_at([0.0, 0.39, 0.41, 0.69, 0.71, 0.89, 0.91, 0.9999]) == [1, 1, 3, 3, 2, 2, 0, 0]
+    uniform = [0.0, 0.39, 0.41, 0.69, 0.71, 0.89, 0.91, 0.9999]
+    assert words_at(uniform, top_k=4) == words_at(uniform, top_p=0.9999) == [1, 1, 3, 3, 2, 2, 0, 0]
+
+
+def test_a_draw_among_all_words_goes_down_the_vocabulary() -> None:
+    # 0.1 of word 0, to 0.5 word 1, to 0.7 word 2, then word 3
+    assert words_at([0.0, 0.09, 0.11, 0.49, 0.51, 0.69, 0.71, 0.9999]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    logits = tf.constant([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 4)
+    chosen = choose(logits, sampling(4), tf.constant([0.0, 0.49, 0.51, 1 - 2**-24]))
+    assert chosen.numpy().tolist() == [1, 1, 3, 3], "never a word of probability 0"
+    tiny = choose(np.tile(LOGITS, [1, 1]), sampling(1, temperature=1e-38), tf.constant([0.999]))
+    assert tiny.numpy().tolist() == [1]
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(300, 1.0), (0, 0.9), (0, 0.1), (256, 0.99), (700, 0.6), (5000, 0.99)])
+def test_draws_of_a_large_vocabulary_are_those_of_sorting_it_whole(top_k: int, top_p: float) -> None:
+    # Flat logits, so that the words that may be drawn are more than are looked at first, and less for top_p = 0.1.
+    random = np.random.default_rng(4)
+    logits, uniform = random.normal(0, 0.4, [200, 3000]).astype(np.float32), random.random(200).astype(np.float32)
+    chosen = choose(logits, sampling(200, top_k=top_k, top_p=top_p), tf.constant(uniform)).numpy()
+    order = np.argsort(-logits, axis=-1, kind="stable")[:, : top_k or None]
+    weights = np.exp(np.take_along_axis(logits, order, -1).astype(float))
+    weights /= weights.sum(-1, keepdims=True)
+    weights[np.cumsum(weights, -1) - weights > top_p] = 0
+    reached = np.cumsum(weights, -1)
+    places = (reached <= uniform[:, None] * reached[:, -1:]).sum(-1)
+    near = np.abs(reached / reached[:, -1:] - uniform[:, None]).min(-1) < 1e-5  # of the border between two words
+    assert near.mean() < 0.1
+    np.testing.assert_array_equal(chosen[~near], order[np.arange(200), places][~near])
+
+
+def test_a_row_s_draw_does_not_depend_on_whether_another_row_needs_all_words() -> None:
+    random = np.random.default_rng(5)
+    steep, flat = random.normal(0, 4, [50, 1000]), random.normal(0, 0.1, [50, 1000])
+    uniform = tf.constant(random.random(100), tf.float32)
+    together = choose(np.float32([*steep, *flat]), sampling(100, top_p=0.9), uniform)
+    alone = choose(np.float32(steep), sampling(50, top_p=0.9), uniform[:50])
+    np.testing.assert_array_equal(together[:50], alone)
 
 
 def test_top_k_and_top_p_leave_words_out_and_the_others_share_what_was_theirs() -> None:
@@ -67,8 +104,8 @@ def test_top_k_and_top_p_leave_words_out_and_the_others_share_what_was_theirs() 
 
 
 def test_temperature_sharpens_what_is_drawn_from() -> None:
-    # squares: 0.01, 0.16, 0.04, 0.09; word 1 has 0.16 / 0.30 = 0.533
-    assert words_at([0.53, 0.54], temperature=0.5) == [1, 3]
+    # squares: 0.01, 0.16, 0.04, 0.09; words 0 and 1 have 0.17 / 0.30 = 0.567
+    assert words_at([0.56, 0.57], temperature=0.5) == [1, 2]
 
 
 def test_the_penalty_is_for_words_that_the_row_has_already() -> None:
@@ -87,4 +124,4 @@ def test_rows_with_different_settings_share_a_batch() -> None:
         seed=tf.constant([1, 2, 3], tf.int64),
     )
     chosen = choose(np.tile(LOGITS, [3, 1]), settings, tf.constant([0.95, 0.95, 0.95]))
-    assert chosen.numpy().tolist() == [1, 1, 0]
+    assert chosen.numpy().tolist() == [1, 1, 3]
