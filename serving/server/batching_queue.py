@@ -30,7 +30,7 @@ class Task:
         self.arrays = arrays
         self.size = size
         self.deadline = deadline
-        self.batch: Batch | None = None  # while it is queued or run
+        self.batch: Batch | None = None  # while it is queued; no longer, or both would hold all arrays in a circle
         self.outputs: list[np.ndarray] | None = None
         self.error: Exception | None = None
         self.done = threading.Lock()  # taken until there is an outcome; lighter than an Event
@@ -44,13 +44,12 @@ class Task:
 class Batch:
     """Tasks that run together, unless they leave before."""
 
-    __slots__ = ("due", "is_taken", "size", "tasks")
+    __slots__ = ("due", "size", "tasks")
 
     def __init__(self, due: float) -> None:
         self.tasks: list[Task] = []
         self.size = 0
         self.due = due
-        self.is_taken = False
 
 
 class BatchQueue:

@@ -69,7 +69,7 @@ class BatchScheduler:
         """Takes a task out of its batch; False: it runs, or has ended."""
         with self._lock:
             batch = task.batch
-            if batch is None or batch.is_taken:
+            if batch is None:
                 return False
             batch.tasks.remove(task)
             batch.size -= task.size
@@ -126,6 +126,7 @@ class BatchScheduler:
         while taken is not None:
             queue, batch = taken
             self._run(queue, batch.tasks)
+            del taken, batch  # while it waits it holds no tensors
             taken = self._next(queue)
 
     def _next(self, ended: BatchQueue | None) -> tuple[BatchQueue, Batch] | None:
@@ -158,7 +159,8 @@ class BatchScheduler:
             self._pending.rotate(-1)
             if queue.is_ready(now):
                 batch = queue.batches.popleft()
-                batch.is_taken = True
+                for task in batch.tasks:
+                    task.batch = None
                 if not queue.batches:
                     self._pending.pop()
                 self._num_free -= 1

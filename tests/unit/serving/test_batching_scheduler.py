@@ -1,7 +1,9 @@
 """Do tasks gather into the batches that the stock server would form? Real threads; no claim rests on a time."""
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -93,6 +95,25 @@ def test_a_full_batch_does_not_wait_for_the_timeout(scheduler, runs):  # [40]
         scheduler.submit(queue, task)
     _wait(*tasks)
     assert runs.batches == [[[1], [2, 3], [4]]]
+
+
+def test_the_tensors_of_a_batch_are_given_back_without_waiting_for_the_garbage_collector(scheduler, runs):
+    queue = _queue(runs, max_batch_size=2, batch_timeout_micros=HOUR)
+
+    def run_two():
+        tasks = [_task(1), _task(2)]
+        for task in tasks:
+            scheduler.submit(queue, task)
+        _wait(*tasks)
+        scheduler.drain(queue)
+        return [weakref.ref(task.arrays[0]) for task in tasks]
+
+    gc.disable()
+    try:
+        assert [tensor() for tensor in run_two()] == [None, None]
+    finally:
+        gc.enable()
+    assert runs.batches == [[[1], [2]]]
 
 
 def test_a_task_that_fills_a_batch_by_itself_does_not_wait(scheduler, runs):
