@@ -147,10 +147,17 @@ class Generation:
         """Some tokens more, and the state after them; `inputs` are the state and the settings."""
         sampling, prompt_lengths = sampling_of(inputs), inputs["prompt_lengths"]
         limits = prompt_lengths + tf.minimum(inputs["max_new_tokens"], self.max_length - prompt_lengths)
-        cache = tf.raw_ops.DeepCopy(x=inputs["cache"])  # the caller's stays as it is
+        cache, lengths, columns = inputs["cache"], inputs["lengths"], tf.shape(inputs["token_ids"])[1]
+        fits = (
+            "cache and token_ids have to have as many columns, and lengths to be within them. Give them as they came."
+        )
+        is_fitting = (tf.shape(cache)[4] == columns) & tf.reduce_all((lengths > 0) & (lengths <= columns))
+        with tf.control_dependencies(checked({fits: is_fitting})):
+            lengths = tf.identity(lengths)
+            cache = tf.raw_ops.DeepCopy(x=cache)  # it is written; to transpose a single row would not copy it
         layers = tf.unstack(tf.transpose(cache, [1, 2, 0, 3, 4, 5]))
         caches = [(pair[0], pair[1]) for pair in layers]
-        state = Decoding(inputs["token_ids"], inputs["lengths"], inputs["is_done"], caches)
+        state = Decoding(inputs["token_ids"], lengths, inputs["is_done"], caches)
         steps = tf.reduce_max(chunk_tokens)
         state, answers = self._finish(state, prompt_lengths, limits, sampling, inputs["stop"], steps)
         return {**answers, **_carried(state, prompt_lengths)}

@@ -15,8 +15,8 @@ class Projection(keras.layers.Layer):
 
     Shapes:
       x         [..., D]       float
-      few_rows  bool           x is [N, D] float32 and N is 1 or little more: the product is computed as a sum of a few,
-                               so that all threads read the weights
+      few_rows  bool           x is [N, D] float32 and N is 1: the product is computed as a sum of a few, so that all
+                               threads read the weights; right for any N, but slow
       returns   [..., output]  the compute dtype
     """
 
@@ -59,7 +59,7 @@ class Projection(keras.layers.Layer):
 
 
 def _product_in_parts(x: Any, kernel: Any) -> Any:
-    """[N, D] and [D, output] -> [N, output]."""
+    """[N, D] and [D, output] -> [N, output], as a sum of products over parts of D."""
     width, output_dim = kernel.shape
     parts = math.gcd(width, NUM_PARTS)
     x, kernel = tf.reshape(x, [-1, parts, 1, width // parts]), tf.reshape(kernel, [parts, -1, output_dim])

@@ -31,12 +31,18 @@ def score_choices(model: Any, prompt_ids: Any, lengths: Any, choice_ids: Any, ch
         return tf.where(column < sizes, known, 0.0)
 
     def read_on(column: Any, total: Any, caches: Any) -> tuple[Any, Any, Any]:
-        hidden, caches = model.backbone.extend(words[:, column], caches, starts + column)
+        last = tf.shape(caches[0][0])[2] - 1  # for choices that have ended
+        hidden, caches = model.backbone.extend(words[:, column], caches, tf.minimum(starts + column, last))
         return column + 1, total + log_probability(model.score(hidden), column + 1), caches
 
     first = log_probability(tf.repeat(logits, num_choices, axis=0), 0)
     caches = tf.nest.map_structure(lambda cache: tf.repeat(cache, num_choices, axis=0), caches)
-    _, total, _ = tf.while_loop(lambda column, *_: column < longest - 1, read_on, (tf.constant(0), first, caches))
+    _, total, _ = tf.while_loop(
+        lambda column, *_: column < longest - 1,
+        read_on,
+        (tf.constant(0), first, caches),
+        parallel_iterations=1,  # the words are known before, and caches may not be written before they are read
+    )
     return tf.reshape(total, tf.shape(choice_lengths))
 
 

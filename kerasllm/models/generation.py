@@ -21,7 +21,7 @@ class Decoding(NamedTuple):
       token_ids: [B, S] int32, prompt and new tokens, each row from its first column on; 0 after them.
       lengths: [B] int32, how many these are.
       is_done: [B] bool, the row has ended.
-      caches: see GPTBackbone.prefill; without the newest token.
+      caches: see GPTBackbone.prefill; without the newest token. `proceed` writes their memory.
     """
 
     token_ids: Any
@@ -83,7 +83,7 @@ def proceed(
 
     Args:
       model: a GPTCausalLM.
-      state: from `begin` or `proceed`.
+      state: from `begin` or `proceed`; it may not be used again, as its caches are written.
       limits: [B] int32, tokens that a row may have, the prompt's included; at most S.
       sampling: of each row.
       end_ids: tokens that end a row; they stay in it.

@@ -66,8 +66,8 @@ class GPTBackbone(TransformerBackbone):
         Args:
           token_ids: [B] int32.
           caches: from `prefill` or `extend`; their memory is written, so they may not be read again.
-          columns: [B] int32, how many tokens each row has before this one.
-          few_rows: B is 1 or little more, see Projection; changes nothing but the speed.
+          columns: [B] int32, how many tokens each row has before this one; less than S, which is not checked.
+          few_rows: see Projection.
 
         Returns: the token's hidden state [B, D], and the caches with it.
         """

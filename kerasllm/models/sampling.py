@@ -7,10 +7,8 @@ import tensorflow as tf
 
 # B rows, V vocabulary
 
-FEW_WORDS, MORE = (
-    256,
-    8,
-)  # so many words are sorted for top-k and top-p, and where these are not enough so many times more
+FEW_WORDS = 256  # are put in order first for top-k and top-p
+GROWTH = 8  # so many times more where these are not enough
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _ROUNDS = 20
@@ -81,17 +79,19 @@ def choose(logits: Any, sampling: Sampling, uniform: Any, seen: Any = None) -> A
 
 
 def _draw(logits: Any, sampling: Sampling, uniform: Any) -> Any:
+    """See `choose`; more and more words are put in order until all that each row may draw are among them."""
     temperature = tf.where(sampling.temperature > 0, sampling.temperature, 1.0)[:, None]
     scaled = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature  # 0 for the most probable word
-    is_free = (sampling.top_k <= 0) & (sampling.top_p >= 1)
-    none, vocab_size = tf.zeros_like(sampling.top_k), tf.shape(logits)[1]
+    top_k = sampling.top_k
+    is_free = (top_k <= 0) & (sampling.top_p >= 1)
+    vocab_size = tf.shape(logits)[1]
 
     def among_more(size: Any, words: Any, are_known: Any) -> tuple[Any, Any, Any]:
         found, are_enough = _draw_among(tf.minimum(size, vocab_size), scaled, sampling, uniform)
-        return MORE * size, tf.where(are_known, words, found), are_known | are_enough
+        return GROWTH * size, tf.where(are_known, words, found), are_known | are_enough
 
-    of_all = tf.cond(tf.reduce_any(is_free), lambda: _inverted(tf.exp(scaled), uniform), lambda: none)
-    first = (tf.constant(FEW_WORDS), of_all, is_free)
+    of_all = tf.cond(tf.reduce_any(is_free), lambda: _inverted(tf.exp(scaled), uniform), lambda: tf.zeros_like(top_k))
+    first = (tf.constant(FEW_WORDS), of_all, is_free | (sampling.temperature <= 0))
     return tf.while_loop(lambda size, words, are_known: ~tf.reduce_all(are_known), among_more, first)[1]
 
 
@@ -109,7 +109,7 @@ def _draw_among(size: Any, scaled: Any, sampling: Sampling, uniform: Any) -> tup
 
 
 def _inverted(weights: Any, uniform: Any) -> Any:
-    """The place [B] that so much of the sum of the weights [B, N] leads to, never one of weight 0."""
+    """The place [B] that so much of the sum of the weights [B, N] leads to, one that has weight if any has."""
     reached = tf.cumsum(weights, axis=-1)
     total = reached[:, -1:]
     place = tf.reduce_sum(tf.cast(reached <= uniform[:, None] * total, tf.int32), axis=-1)

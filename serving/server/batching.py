@@ -208,8 +208,8 @@ class BatchingEngine(Engine):
                 for task in tasks:
                     self._run_or_fail(names, wanted, [task], now)
                 return
-            for task in tasks:
-                task.error = error
+            for task in tasks:  # the error itself and its cause hold frames, and these hold the tasks
+                task.error = StatusError(error.code, error.message)
 
     def _run_group(self, names: tuple[str, ...], wanted: tuple[str, ...], tasks: list[Task], now: float) -> None:
         sizes = [task.size for task in tasks]

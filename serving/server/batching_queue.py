@@ -30,7 +30,7 @@ class Task:
         self.arrays = arrays
         self.size = size
         self.deadline = deadline
-        self.batch: Batch | None = None  # while it is queued; no longer, or both would hold all arrays in a circle
+        self.batch: Batch | None = None  # while it is queued; then None, as they would hold each other
         self.outputs: list[np.ndarray] | None = None
         self.error: Exception | None = None
         self.done = threading.Lock()  # taken until there is an outcome; lighter than an Event

@@ -112,6 +112,20 @@ def test_chunks_give_the_text_of_one_call_and_each_one_only_adds_to_it(
     assert before == whole
 
 
+def test_a_state_whose_parts_do_not_fit_is_refused(traced: dict[str, Any]) -> None:
+    settings = sampled(2)
+    state = traced["prefill"](prompt=tf.constant(PROMPTS[:2]), **settings)
+    carried = {name: state[name] for name in CARRIED}
+    columns = carried["token_ids"].shape[1]
+    for wrong in (
+        {"cache": carried["cache"][:, :, :, :, :-1]},
+        {"lengths": tf.constant([columns + 1, 3])},
+        {"lengths": tf.constant([3, 0])},
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="as many columns"):
+            traced["decode_chunk"](chunk_tokens=tf.constant([1, 1]), **{**carried, **wrong}, **settings)
+
+
 def test_every_setting_has_a_default_that_the_signatures_take(traced: dict[str, Any]) -> None:
     assert DEFAULTS.keys() == SETTINGS.keys()
     defaults = {name: tf.constant([value], SETTINGS[name].dtype) for name, value in DEFAULTS.items()}

@@ -21,13 +21,24 @@ def model() -> GPTCausalLM:
     return model
 
 
-def test_each_choice_has_the_probability_of_its_tokens_after_its_prompt(model: GPTCausalLM) -> None:
-    rows = tf.ragged.constant(PROMPTS, dtype=tf.int32).to_tensor()
-    choices = tf.ragged.constant(CHOICES, dtype=tf.int32).to_tensor()
-    sizes = tf.constant([[len(choice) for choice in row] for row in CHOICES])
-    scores = score_choices(model, rows, tf.constant([3, 1]), choices, sizes).numpy()
-    for row, prompt in enumerate(PROMPTS):
-        for number, choice in enumerate(CHOICES[row]):
+@pytest.mark.parametrize(
+    ("prompts", "choices"),
+    [
+        (PROMPTS, CHOICES),
+        # max_length is 10: the first row is full while the second one is read on
+        ([[2, 7, 9, 1, 3, 8, 8, 4], [5]], [[[3, 4]], [[9, 9, 6, 2, 9, 1, 1, 5, 7]]]),
+    ],
+)
+def test_each_choice_has_the_probability_of_its_tokens_after_its_prompt(
+    model: GPTCausalLM, prompts: list[list[int]], choices: list[list[list[int]]]
+) -> None:
+    rows = tf.ragged.constant(prompts, dtype=tf.int32).to_tensor()
+    sizes = tf.constant([[len(choice) for choice in row] for row in choices])
+    lengths = tf.constant([len(prompt) for prompt in prompts])
+    words = tf.ragged.constant(choices, dtype=tf.int32).to_tensor()
+    scores = tf.function(score_choices)(model, rows, lengths, words, sizes).numpy()
+    for row, prompt in enumerate(prompts):
+        for number, choice in enumerate(choices[row]):
             known = tf.nn.log_softmax(model({"token_ids": tf.constant([prompt + choice])})["logits"])[0].numpy()
             expected = sum(known[len(prompt) - 1 + i, word] for i, word in enumerate(choice))
             assert abs(scores[row, number] - expected) < 1e-4

@@ -1,7 +1,9 @@
 """Do requests for a real SavedModel share its runs, and get what they would get alone?"""
 
+import gc
 import shutil
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
@@ -151,6 +153,22 @@ def test_an_odd_type_fails_by_itself(open_engine):
     good, odd = _ask_together(engine, [{"x": _rows([2.0])}, {"x": np.array([[2]], np.int32)}])
     assert good[0].tolist() == [[3.0]]
     assert odd == (Code.INVALID_ARGUMENT, "Expects arg[0] to be float but int32 is provided")
+
+
+def test_the_tensors_of_a_refused_request_are_given_back_without_waiting_for_the_garbage_collector(open_engine):
+    engine = open_engine(max_batch_size=4)
+
+    def refused():
+        text = np.array([b"no number"], object)
+        assert _ask(engine, "number", s=text)[0] == Code.INVALID_ARGUMENT
+        return weakref.ref(text)
+
+    refused()
+    gc.disable()
+    try:
+        assert refused()() is None
+    finally:
+        gc.enable()
 
 
 def test_what_the_session_refuses_is_every_requests_error(open_engine):

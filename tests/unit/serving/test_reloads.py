@@ -109,6 +109,8 @@ def test_no_request_fails_while_configurations_and_folders_change(tmp_path):  # 
         thread.start()
     for turn in range(60):
         models.reload([config_of(tmp_path, "m", specific=(1 + turn % 3,))])
+        while 1 + turn % 3 not in seen and not failures:
+            time.sleep(0.001)
     models.reload([config_of(tmp_path, "m")])
     (tmp_path / "m" / "3").rename(tmp_path / "3")
     while served(models) != [2]:
