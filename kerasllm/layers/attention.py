@@ -112,7 +112,7 @@ class SelfAttention(keras.layers.Layer):
         return self._output(context), (key, value)
 
     def extend(
-        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, few_rows: bool = False
+        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, one_row: bool = False
     ) -> tuple[Any, tuple[Any, Any]]:
         """Attention of one new token a row to a cache of all before it, which it is written into.
 
@@ -121,12 +121,12 @@ class SelfAttention(keras.layers.Layer):
           cache: keys and values [B, G, S, K] float32; their memory is written, so they may not be read again.
           columns: [B] int32, the new token's position, and its place in the cache.
           penalty: broadcastable to [B, 1, 1, 1, S], float32; forbids the columns after it.
-          few_rows: see Projection.
+          one_row: see Projection.
 
         Returns: [B, D], and the cache with the new token.
         """
         groups, heads = self.num_groups, self.num_heads
-        projected = tf.reshape(self.query_key_value(x, few_rows=few_rows), [-1, heads + 2 * groups, self.head_dim])
+        projected = tf.reshape(self.query_key_value(x, one_row=one_row), [-1, heads + 2 * groups, self.head_dim])
         query, key, value = tf.split(projected, [heads, groups, groups], axis=1)
         if self.options.positions == "rotary":
             angles = rotary_angles(columns[:, None], self.head_dim)
@@ -138,7 +138,7 @@ class SelfAttention(keras.layers.Layer):
         query = tf.reshape(query, [-1, groups, heads // groups, 1, self.head_dim])  # heads of a group share its keys
         context = _attend_alone(query, keys[:, :, None], values[:, :, None], penalty)
         context = tf.reshape(tf.cast(context, x.dtype), [-1, self.options.hidden_dim])
-        return self.output_projection(context, few_rows=few_rows), (keys, values)
+        return self.output_projection(context, one_row=one_row), (keys, values)
 
     def _heads(self, x: Any, position_ids: Any, rows: TokenRows | None = None) -> tuple[Any, Any, Any]:
         """Query [B, H, T, K], scaled, and key and value [B, G, T, K]; query and key turned by their positions."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NUM_PARTS = 4  # of a product of few rows
+NUM_PARTS = 4  # of the product of one row
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -14,10 +14,10 @@ class Projection(keras.layers.Layer):
     """x W + b, as one two-dimensional product whatever the rank of x (the fastest form on a CPU).
 
     Shapes:
-      x         [..., D]       float
-      few_rows  bool           x is [N, D] float32 and N is 1: the product is computed as a sum of a few, so that all
-                               threads read the weights; right for any N, but slow
-      returns   [..., output]  the compute dtype
+      x        [..., D]       float
+      one_row  bool           x is [N, D] float32 and N is 1: the product is computed as a sum of a few, so that all
+                              threads read the weights; right for any N, but slow
+      returns  [..., output]  the compute dtype
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Projection(keras.layers.Layer):
             self.add_weight(shape=(self.output_dim,), initializer="zeros", name="bias") if self.use_bias else None
         )
 
-    def call(self, x: Any, few_rows: bool = False) -> Any:
+    def call(self, x: Any, one_row: bool = False) -> Any:
         """See the class for shapes."""
         is_flat = len(x.shape) == 2  # then nothing stands between the product and what is fused into it
-        if few_rows:
+        if one_row:
             result = _product_in_parts(x, tf.convert_to_tensor(self.kernel))
         else:
             result = tf.matmul(x if is_flat else tf.reshape(x, [-1, self.kernel.shape[0]]), self.kernel)

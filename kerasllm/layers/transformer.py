@@ -92,23 +92,23 @@ class TransformerBlock(keras.layers.Layer):
         return x, cache
 
     def extend(
-        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, few_rows: bool = False
+        self, x: Any, cache: tuple[Any, Any], columns: Any, penalty: Any, one_row: bool = False
     ) -> tuple[Any, tuple[Any, Any]]:
         """One new token a row [B, D]; arguments and the new cache as in SelfAttention.extend."""
 
         def attend(x: Any) -> Any:
             nonlocal cache
-            context, cache = self.attention.extend(x, cache, columns, penalty, few_rows)
+            context, cache = self.attention.extend(x, cache, columns, penalty, one_row)
             return context
 
-        return self._branches(x, attend, few_rows=few_rows), cache
+        return self._branches(x, attend, one_row=one_row), cache
 
     def _branches(
-        self, x: Any, attend: Any, dropout_seed: Any = None, training: bool = False, few_rows: bool = False
+        self, x: Any, attend: Any, dropout_seed: Any = None, training: bool = False, one_row: bool = False
     ) -> Any:
         def feed_forward(x: Any) -> Any:
-            expanded = activate(self.expand(x, few_rows=few_rows), self.options.activation, training)
-            return self.contract(expanded, few_rows=few_rows)
+            expanded = activate(self.expand(x, one_row=one_row), self.options.activation, training)
+            return self.contract(expanded, one_row=one_row)
 
         x = self._branch(x, attend, self.attention_norm, dropout_seed, 1, training)
         return self._branch(x, feed_forward, self.feed_forward_norm, dropout_seed, 2, training)

@@ -103,10 +103,10 @@ def proceed(
     def is_going_on(step: Any, token_ids: Any, lengths: Any, is_done: Any, seen: Any, caches: Any) -> Any:
         return ~tf.reduce_all(is_done) & (step < steps)
 
-    def loop(few_rows: bool) -> Decoding:
+    def loop(one_row: bool) -> Decoding:
         def append(step: Any, token_ids: Any, lengths: Any, is_done: Any, seen: Any, caches: Any) -> Any:
             newest = tf.gather(token_ids, lengths - 1, batch_dims=1)
-            hidden, caches = model.backbone.extend(newest, caches, lengths - 1, few_rows)
+            hidden, caches = model.backbone.extend(newest, caches, lengths - 1, one_row)
             seen = tf.tensor_scatter_nd_update(seen, _places(newest), tf.ones_like(is_done))
             logits = model.score(hidden)
             if forbids is not None:
@@ -121,9 +121,9 @@ def proceed(
         return Decoding(token_ids, lengths, is_done, caches)
 
     steps = tf.shape(state.token_ids)[1] if num_steps is None else num_steps
-    if model.backbone.compute_dtype != "float32":
-        return loop(few_rows=False)
-    return tf.cond(tf.shape(state.lengths)[0] == 1, lambda: loop(few_rows=True), lambda: loop(few_rows=False))
+    if model.backbone.compute_dtype != "float32":  # one_row is for float32 alone, see Projection
+        return loop(one_row=False)
+    return tf.cond(tf.shape(state.lengths)[0] == 1, lambda: loop(one_row=True), lambda: loop(one_row=False))
 
 
 def sample_continuations(

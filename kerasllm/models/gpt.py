@@ -60,14 +60,14 @@ class GPTBackbone(TransformerBackbone):
             caches.append(tuple(tf.pad(tf.cast(one, tf.float32), room) for one in (keys, values)))
         return self._final(hidden), caches
 
-    def extend(self, token_ids: Any, caches: Cache, columns: Any, few_rows: bool = False) -> tuple[Any, Cache]:
+    def extend(self, token_ids: Any, caches: Cache, columns: Any, one_row: bool = False) -> tuple[Any, Cache]:
         """One more token of each row.
 
         Args:
           token_ids: [B] int32.
           caches: from `prefill` or `extend`; their memory is written, so they may not be read again.
           columns: [B] int32, how many tokens each row has before this one; less than S, which is not checked.
-          few_rows: see Projection.
+          one_row: see Projection.
 
         Returns: the token's hidden state [B, D], and the caches with it.
         """
@@ -76,7 +76,7 @@ class GPTBackbone(TransformerBackbone):
         hidden = self.embedding(token_ids, position_ids=columns)
         extended = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            hidden, cache = block.extend(hidden, cache, columns, penalty, few_rows)
+            hidden, cache = block.extend(hidden, cache, columns, penalty, one_row)
             extended.append(cache)
         return self._final(hidden), extended
 

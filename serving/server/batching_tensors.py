@@ -63,7 +63,9 @@ def join(names: Sequence[str], requests: Sequence[Sequence[np.ndarray]], size: i
 
 
 def cut(values: Sequence[Any], sizes: Sequence[int], size: int) -> list[list[np.ndarray]]:
-    """A copy of each request's rows of each result; `sizes` are the requests' rows, `size` the rows that were run.
+    """Each request's rows of each result, copied unless they are all of it.
+
+    `sizes` are the requests' rows, `size` the rows that were run.
 
     Raises:
       StatusError: FAILED_PRECONDITION with the stock server's text, for a result that has no such rows.

@@ -104,10 +104,10 @@ def test_projection_without_bias_is_the_plain_product():
 
 @pytest.mark.parametrize("width", [5, 6, 8])
 @pytest.mark.parametrize("num_rows", [0, 1, 3])
-def test_a_projection_of_few_rows_is_the_plain_one(width, num_rows):
+def test_a_projection_of_one_row_is_the_plain_one(width, num_rows):
     layer = layers.Projection(3, initializer="normal")
     x = normal(num_rows, width)
-    assert_close(layer(x, few_rows=True), layer(x), atol=1e-6)
+    assert_close(layer(x, one_row=True), layer(x), atol=1e-6)
 
 
 def test_layer_norm_of_1_3_is_minus_1_and_1():
